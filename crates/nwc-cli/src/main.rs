@@ -1,0 +1,2 @@
+//! The binary `nwc-cli`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! End-to-end tests: helpers that build small checkpoints and find fixtures.
