@@ -1,0 +1,360 @@
+//! Whether a tensor table agrees with its header, with itself, and with the other shards of a set.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::header::{Entry, Header};
+use crate::layout::{self, ROLE_TENSOR};
+use crate::{
+    CodecRecord, Coding, DType, Error, FORMAT_VERSION, Limits, Result, ShardMetadata, TensorRecord,
+};
+
+/// Checks one shard: every record's sections exist as stated, every section belongs to exactly one record.
+pub(crate) fn check_shard(
+    header: &Header,
+    metadata: &ShardMetadata,
+    limits: &Limits,
+) -> Result<()> {
+    check_table(metadata)?;
+    let mut claimed = HashSet::new();
+    for codec in &metadata.codecs {
+        check_codec(header, codec)?;
+        claimed.insert(layout::codec_section_name(&codec.id));
+    }
+    let mut by_name = HashMap::new();
+    for record in &metadata.tensors {
+        if by_name.insert(record.name.as_str(), record).is_some() {
+            return Err(Error::DuplicateName {
+                name: record.name.clone(),
+            });
+        }
+    }
+    for record in &metadata.tensors {
+        check_record(header, record, limits)?;
+        for section in &record.sections {
+            if !claimed.insert(section.name.clone()) {
+                return Err(Error::DuplicateName {
+                    name: section.name.clone(),
+                });
+            }
+        }
+    }
+    if metadata.n_shards == 1 {
+        check_references(&by_name, &metadata.codecs, &metadata.tensors)?;
+    }
+    match header
+        .entries()
+        .iter()
+        .find(|entry| !claimed.contains(&entry.name))
+    {
+        None => Ok(()),
+        Some(entry) => Err(Error::Section {
+            section: entry.name.clone(),
+            found: "belongs to no tensor and no codec of the table".into(),
+            expected: "exactly one".into(),
+        }),
+    }
+}
+
+/// Checks that shards make one complete set: same model, every index once, every tensor and codec once, and all that
+/// tensors refer to is there. The shards may come in any order.
+///
+/// # Errors
+/// [`Error::Table`], [`Error::Record`] or [`Error::DuplicateName`].
+pub fn check_shard_set(shards: &[&ShardMetadata]) -> Result<()> {
+    let Some(first) = shards.first() else {
+        return Err(table("number of shards", "0", "at least 1"));
+    };
+    let mut seen = HashSet::new();
+    let mut by_name = HashMap::new();
+    let mut codecs = Vec::new();
+    for shard in shards {
+        if shard.n_shards != shards.len() {
+            return Err(table("number of shards", shards.len(), shard.n_shards));
+        }
+        if shard.fingerprint != first.fingerprint {
+            return Err(table(
+                format!("model fingerprint of shard {}", shard.shard_idx),
+                shard.fingerprint,
+                format!("{}, that of shard {}", first.fingerprint, first.shard_idx),
+            ));
+        }
+        if shard.shard_idx >= shard.n_shards || !seen.insert(shard.shard_idx) {
+            return Err(table("shard index", shard.shard_idx, "each from 0 once"));
+        }
+        for record in &shard.tensors {
+            if by_name.insert(record.name.as_str(), record).is_some() {
+                return Err(Error::DuplicateName {
+                    name: record.name.clone(),
+                });
+            }
+        }
+        codecs.extend_from_slice(&shard.codecs);
+    }
+    let mut ids = HashSet::new();
+    if let Some(twice) = codecs.iter().find(|codec| !ids.insert(codec.id.as_str())) {
+        return Err(Error::DuplicateName {
+            name: layout::codec_section_name(&twice.id),
+        });
+    }
+    shards
+        .iter()
+        .try_for_each(|shard| check_references(&by_name, &codecs, &shard.tensors))
+}
+
+fn check_table(metadata: &ShardMetadata) -> Result<()> {
+    if metadata.version != FORMAT_VERSION {
+        return Err(Error::Version {
+            found: metadata.version.into(),
+            supported: FORMAT_VERSION,
+        });
+    }
+    if metadata.shard_idx >= metadata.n_shards {
+        return Err(table(
+            "shard index",
+            metadata.shard_idx,
+            format!("below {}", metadata.n_shards),
+        ));
+    }
+    if metadata.shard_idx != 0 && !metadata.files.is_empty() {
+        return Err(table(
+            "number of files listed in a later shard",
+            metadata.files.len(),
+            0,
+        ));
+    }
+    if let Some(file) = metadata.files.keys().find(|file| !is_relative_path(file)) {
+        return Err(table(
+            "name of a file carried along",
+            format!("`{file}`"),
+            "a path below the folder",
+        ));
+    }
+    let is_ours = |key: &&String| [layout::TABLE_KEY, layout::DIGEST_KEY].contains(&key.as_str());
+    match metadata.extra.keys().find(is_ours) {
+        None => Ok(()),
+        Some(key) => Err(table(
+            "metadata key",
+            format!("`{key}`"),
+            "one that the format does not use",
+        )),
+    }
+}
+
+fn check_codec(header: &Header, codec: &CodecRecord) -> Result<()> {
+    if !layout::is_valid_id(&codec.id) {
+        return Err(table(
+            "codec id",
+            format!("`{}`", codec.id),
+            "1 to 64 of A-Z a-z 0-9 _ - and inner dots",
+        ));
+    }
+    let name = layout::codec_section_name(&codec.id);
+    let Some(entry) = header.entry(&name) else {
+        return Err(missing(name));
+    };
+    if entry.dtype != DType::U8 || entry.n_bytes() != codec.bytes {
+        return Err(Error::Section {
+            section: name,
+            found: format!("is {} bytes of {}", entry.n_bytes(), entry.dtype),
+            expected: format!("{} bytes of U8", codec.bytes),
+        });
+    }
+    Ok(())
+}
+
+fn check_record(header: &Header, record: &TensorRecord, limits: &Limits) -> Result<()> {
+    let name = record.name.as_str();
+    if name.is_empty() {
+        return Err(Error::record(
+            name,
+            "an empty name",
+            "at least one character",
+        ));
+    }
+    record.dtype.n_bytes_checked(name, &record.shape, limits)?;
+    let measured = [("bits", record.bits_estimated), ("nmse", record.nmse)];
+    for (what, value) in measured {
+        if value.is_some_and(|v| !v.is_finite() || v < 0.0) {
+            return Err(Error::record(
+                name,
+                format!("{what} {value:?}"),
+                "finite and not negative",
+            ));
+        }
+    }
+    for section in &record.sections {
+        let Some(entry) = header.entry(&section.name) else {
+            return Err(missing(section.name.clone()));
+        };
+        if section.name != layout::section_name(name, &section.role) {
+            let expected = layout::section_name(name, &section.role);
+            return Err(Error::record(
+                name,
+                format!("section name `{}`", section.name),
+                expected,
+            ));
+        }
+        if entry.n_bytes() != section.bytes {
+            return Err(Error::Section {
+                section: section.name.clone(),
+                found: format!("is {} bytes", entry.n_bytes()),
+                expected: format!("{}, as the table says", section.bytes),
+            });
+        }
+    }
+    check_coding(header, record)
+}
+
+fn check_coding(header: &Header, record: &TensorRecord) -> Result<()> {
+    let name = record.name.as_str();
+    let n_sections = format!("{} sections", record.sections.len());
+    match &record.coding {
+        Coding::Coded {
+            family,
+            codec,
+            parameters,
+        } => {
+            if !layout::is_valid_id(family) {
+                return Err(Error::record(
+                    name,
+                    format!("codec family `{family}`"),
+                    "a name as in `neural`",
+                ));
+            }
+            if !layout::is_valid_id(codec) {
+                return Err(Error::record(
+                    name,
+                    format!("codec id `{codec}`"),
+                    "that of a codec in the file",
+                ));
+            }
+            if let Some((key, value)) = parameters.iter().find(|(_, value)| !value.is_finite()) {
+                return Err(Error::record(
+                    name,
+                    format!("parameter {key} = {value}"),
+                    "a finite number",
+                ));
+            }
+            if record.sections.is_empty() {
+                return Err(Error::record(
+                    name,
+                    n_sections,
+                    "at least 1 for a coded tensor",
+                ));
+            }
+            let is_wrong = |role: &str| role == ROLE_TENSOR || !layout::is_valid_id(role);
+            match record
+                .sections
+                .iter()
+                .find(|section| is_wrong(&section.role))
+            {
+                None => Ok(()),
+                Some(section) => Err(Error::record(
+                    name,
+                    format!("section role `{}`", section.role),
+                    "1 to 64 of A-Z a-z 0-9 _ - and inner dots, not `tensor`",
+                )),
+            }
+        }
+        Coding::Lossless => {
+            let [section] = record.sections.as_slice() else {
+                return Err(Error::record(name, n_sections, "1 for a lossless tensor"));
+            };
+            if section.role != ROLE_TENSOR {
+                return Err(Error::record(
+                    name,
+                    format!("section role `{}`", section.role),
+                    format!("`{ROLE_TENSOR}` for a lossless tensor"),
+                ));
+            }
+            match header.entry(name) {
+                Some(Entry { dtype, shape, .. })
+                    if *dtype == record.dtype && *shape == record.shape =>
+                {
+                    Ok(())
+                }
+                Some(entry) => Err(Error::record(
+                    name,
+                    format!("stored as {} {:?}", entry.dtype, entry.shape),
+                    format!("{} {:?}", record.dtype, record.shape),
+                )),
+                None => Err(missing(name.to_owned())),
+            }
+        }
+        Coding::TiedTo { .. } if !record.sections.is_empty() => {
+            Err(Error::record(name, n_sections, "none for a tied tensor"))
+        }
+        Coding::TiedTo { .. } => Ok(()),
+    }
+}
+
+/// Codecs named and tensors tied to: they must be there, and a tie must end at a stored tensor of the same kind.
+fn check_references(
+    by_name: &HashMap<&str, &TensorRecord>,
+    codecs: &[CodecRecord],
+    records: &[TensorRecord],
+) -> Result<()> {
+    let ids: HashSet<&str> = codecs.iter().map(|codec| codec.id.as_str()).collect();
+    for record in records {
+        match &record.coding {
+            Coding::Lossless => {}
+            Coding::Coded { codec, .. } => {
+                if !ids.contains(codec.as_str()) {
+                    let expected = format!("that of one of {} codecs stored", ids.len());
+                    return Err(Error::record(
+                        &record.name,
+                        format!("codec id `{codec}`"),
+                        expected,
+                    ));
+                }
+            }
+            Coding::TiedTo { name: target } => {
+                let found = format!("tied to `{target}`");
+                match by_name.get(target.as_str()) {
+                    None => {
+                        return Err(Error::record(&record.name, found, "a tensor that is there"));
+                    }
+                    Some(other) if matches!(other.coding, Coding::TiedTo { .. }) => {
+                        return Err(Error::record(
+                            &record.name,
+                            found,
+                            "a tensor that is not tied",
+                        ));
+                    }
+                    Some(other) if other.dtype != record.dtype || other.shape != record.shape => {
+                        return Err(Error::record(
+                            &record.name,
+                            format!("{found}, {} {:?}", other.dtype, other.shape),
+                            format!("{} {:?}", record.dtype, record.shape),
+                        ));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether `path` stays below the folder it is joined to, on every system.
+pub(crate) fn is_relative_path(path: &str) -> bool {
+    !path.is_empty()
+        && !path.contains(['\\', ':', '\0'])
+        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+fn missing(section: String) -> Error {
+    Error::Section {
+        section,
+        found: "is not in the file".into(),
+        expected: "the bytes that the table lists".into(),
+    }
+}
+
+fn table(what: impl Into<String>, found: impl ToString, expected: impl ToString) -> Error {
+    Error::Table {
+        what: what.into(),
+        found: found.to_string(),
+        expected: expected.to_string(),
+    }
+}
