@@ -33,7 +33,7 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
     pub fn new(writer: W, header_reserve_bytes: usize) -> Result<Self> {
         Ok(Self {
             stream: Stream::new(writer, header_reserve_bytes)?,
-            sections: Vec::new(),
+            digests: HashMap::new(),
         })
     }
 
