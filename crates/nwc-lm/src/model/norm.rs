@@ -1,0 +1,74 @@
+//! RMS norm and LayerNorm.
+
+use tch::Tensor;
+
+use crate::error::Result;
+use crate::tensors::Loader;
+
+/// A norm over the last axis.
+#[derive(Debug)]
+pub(crate) struct Norm {
+    /// The weight's name in the checkpoint.
+    pub(crate) weight_name: String,
+    pub(crate) weight: Tensor,
+    /// LayerNorm's bias; an RMS norm has none.
+    pub(crate) bias: Option<Tensor>,
+    eps: f64,
+}
+
+impl Norm {
+    /// An RMS norm from `{name}.weight`.
+    pub(crate) fn load_rms(
+        loader: &Loader<'_>,
+        name: &str,
+        width: usize,
+        eps: f64,
+    ) -> Result<Self> {
+        let weight_name = format!("{name}.weight");
+        let weight = loader.load(&weight_name, &[width])?;
+        Ok(Self {
+            weight_name,
+            weight,
+            bias: None,
+            eps,
+        })
+    }
+
+    /// A LayerNorm from `{name}.weight` and `{name}.bias`; very old BERT files call them gamma and beta.
+    pub(crate) fn load_layer(
+        loader: &Loader<'_>,
+        name: &str,
+        width: usize,
+        eps: f64,
+    ) -> Result<Self> {
+        let old = loader.source.contains(&format!("{name}.gamma"));
+        let (weight_part, bias_part) = if old {
+            ("gamma", "beta")
+        } else {
+            ("weight", "bias")
+        };
+        let weight_name = format!("{name}.{weight_part}");
+        let weight = loader.load(&weight_name, &[width])?;
+        let bias = Some(loader.load(&format!("{name}.{bias_part}"), &[width])?);
+        Ok(Self {
+            weight_name,
+            weight,
+            bias,
+            eps,
+        })
+    }
+
+    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let shape = self.weight.size();
+        Ok(match &self.bias {
+            None => input.f_rms_norm(shape.as_slice(), Some(&self.weight), self.eps)?,
+            bias => input.f_layer_norm(
+                shape.as_slice(),
+                Some(&self.weight),
+                bias.as_ref(),
+                self.eps,
+                true,
+            )?,
+        })
+    }
+}
