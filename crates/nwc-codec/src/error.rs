@@ -7,6 +7,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    // === The codec file or the configuration is wrong ===
     /// A configuration asks for what this version does not run.
     #[error("codec field {field} is {found}, allowed: {allowed}")]
     Config {
@@ -16,5 +17,150 @@ pub enum Error {
         found: String,
         /// What would be accepted.
         allowed: String,
+    },
+    /// The bytes are no safetensors file.
+    #[error("codec file is no safetensors file of {n_bytes} bytes: {source}")]
+    NotSafetensors {
+        /// Length of what was read.
+        n_bytes: usize,
+        /// What the parser found.
+        source: safetensors::SafeTensorError,
+    },
+    /// An entry of the file's metadata is missing.
+    #[error("codec file has no metadata entry {key}")]
+    MetadataMissing {
+        /// The entry.
+        key: &'static str,
+    },
+    /// An entry of the file's metadata is not the JSON it should be.
+    #[error("codec metadata entry {key} is not valid: {source}")]
+    Metadata {
+        /// The entry.
+        key: &'static str,
+        /// What the parser found.
+        source: serde_json::Error,
+    },
+    /// The file was written by another version of the format.
+    #[error("codec file is of version {found}, this program reads version {supported}")]
+    Version {
+        /// Version in the file.
+        found: String,
+        /// Version that this crate reads.
+        supported: &'static str,
+    },
+    /// The codec is of a family that is not expected here.
+    #[error("codec is of family {found}, expected: {expected}")]
+    Family {
+        /// Family in the file.
+        found: String,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// A tensor that the configuration asks for is not there.
+    #[error("codec has no tensor {name}")]
+    ParameterMissing {
+        /// Name of the tensor.
+        name: String,
+    },
+    /// A tensor is there that the configuration does not ask for.
+    #[error("codec has a tensor {name} that its configuration does not know")]
+    ParameterUnknown {
+        /// Name of the tensor.
+        name: String,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("codec tensor {name} has shape {found:?}, expected {expected:?}")]
+    ParameterShape {
+        /// Name of the tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that follows from the configuration.
+        expected: Vec<usize>,
+    },
+    /// A tensor has another element type than the format says.
+    #[error("codec tensor {name} has type {found}, expected {expected}")]
+    ParameterType {
+        /// Name of the tensor.
+        name: String,
+        /// Its type.
+        found: String,
+        /// The type that the format says.
+        expected: &'static str,
+    },
+    /// A parameter is NaN or infinite.
+    #[error("codec tensor {name} holds {found} at element {idx}, allowed: finite numbers")]
+    ParameterNotFinite {
+        /// Name of the tensor.
+        name: String,
+        /// Index of the element in row-major order.
+        idx: usize,
+        /// The element.
+        found: f32,
+    },
+    /// The probability tables do not fit the configuration.
+    #[error("codec has {found}, expected {expected}")]
+    Tables {
+        /// What the tables are.
+        found: String,
+        /// What the configuration asks for.
+        expected: String,
+    },
+
+    // === The caller's argument is wrong ===
+    /// An array has another shape than the codec works on.
+    #[error("{what} has shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// The argument.
+        what: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that was expected.
+        expected: Vec<usize>,
+    },
+    /// A chunk asks for a quality level that the codec does not have.
+    #[error("chunk {chunk_idx} asks for quality level {found}, the codec has {n_quality_levels}")]
+    Level {
+        /// Index of the chunk.
+        chunk_idx: usize,
+        /// The level.
+        found: u8,
+        /// Number of levels of the codec.
+        n_quality_levels: usize,
+    },
+    /// A chunk has no latent: a weight is NaN, or so large that the transform overflows.
+    #[error(
+        "chunk {chunk_idx} has a latent that is not a number; its weights are NaN, infinite or too large"
+    )]
+    NotANumber {
+        /// Index of the chunk, the first one if there are several.
+        chunk_idx: usize,
+    },
+
+    // === The coded symbols are wrong ===
+    /// There are more or fewer substreams than the number of chunks asks for.
+    #[error("found {found} substreams, {expected} code {n_chunks} chunks")]
+    SubstreamCount {
+        /// Number of substreams given.
+        found: usize,
+        /// Number that follows from the number of chunks.
+        expected: usize,
+        /// Number of chunks.
+        n_chunks: usize,
+    },
+    /// A substream does not decode.
+    #[error("substream {substream_idx}: {source}")]
+    Substream {
+        /// Index of the substream.
+        substream_idx: usize,
+        /// What the entropy decoder found.
+        source: nwc_entropy::Error,
+    },
+    /// A table, or a symbol to be coded, was refused by the entropy coder.
+    #[error("entropy coder: {source}")]
+    Entropy {
+        /// What it found.
+        #[from]
+        source: nwc_entropy::Error,
     },
 }

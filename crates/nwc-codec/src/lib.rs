@@ -1,8 +1,19 @@
-//! Analysis, quantisation and synthesis in plain Rust, codec files, encoder and decoder.
-#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)] // One file is excepted: the call of `gemm` in neural/product.rs.
 
 mod config;
 mod error;
+mod family;
+mod file;
+mod neural;
+mod parallel;
 
 pub use config::{CodecConfig, PAPER_RATE_COEFFICIENTS};
 pub use error::{Error, Result};
+pub use family::Codec;
+pub use file::CODEC_FILE_VERSION;
+pub use neural::{
+    MAX_PARAMETERS, MAX_TABLE_SYMBOL, NeuralCodec, Parameters, QuantizedChunks, SymbolHistogram,
+    TABLE_PRECISION, check_parameters, count_symbols, freeze_from_counts, freeze_from_pmf,
+    initial_parameters, parameter_shapes, random_parameters,
+};

@@ -1,0 +1,348 @@
+//! The codec: parameters, tables and the two transforms made ready, and the calls on chunks.
+
+use nwc_chunk::ndarray::{Array2, ArrayView2, Axis};
+use nwc_chunk::{Parallelism, QualityLevel};
+use nwc_entropy::TableSet;
+
+use super::freeze::normal_tables;
+use super::parameters::{
+    DECODER_EMBEDDING, ENCODER_EMBEDDING, MEDIAN, Parameters, check_parameters,
+};
+use super::start::identity_parameters;
+use super::transform::{BATCH_ROWS, Scratch, Transform};
+use crate::parallel::map_each;
+use crate::{CodecConfig, Error, Result};
+
+/// Precision of the tables in a codec file, bits.
+pub const TABLE_PRECISION: u32 = 16;
+
+/// A learned codec: chunks of weights to integer symbols and back.
+///
+/// ```text
+/// chunk ──► analysis ──► y ──► round(y - m) = symbols ──► + m ──► ŷ ──► synthesis ──► reconstruction
+///              ▲ level          m = median[level]                          ▲ level
+/// ```
+/// A call gives the same result for any [`Parallelism`], and a chunk the same whatever is beside it.
+/// Source: METHOD 2.2 and 2.3.
+#[derive(Debug, Clone)]
+pub struct NeuralCodec {
+    config: CodecConfig,
+    parameters: Parameters,
+    tables: TableSet,
+    training_json: String,
+    analysis: Transform,
+    synthesis: Transform,
+    /// `[n_quality_levels, latent_dim]`.
+    median: Vec<f32>,
+}
+
+/// What [`NeuralCodec::quantize_chunks`] makes of chunks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuantizedChunks {
+    /// `[n_chunks, latent_dim]`.
+    pub symbols: Array2<i32>,
+    /// What the symbols decode to, `[n_chunks, chunk_len]`.
+    pub reconstruction: Array2<f32>,
+}
+
+/// # Constructors and parts
+impl NeuralCodec {
+    /// A codec of these parameters (names and shapes: [`crate::parameter_shapes`]) and probability tables.
+    ///
+    /// `tables` holds one table a quality level and latent channel, at `level * latent_dim + channel`, of
+    /// precision 16; `training_json` is what is known of the training, empty for nothing.
+    ///
+    /// # Errors
+    /// As [`crate::check_parameters`]; [`Error::Tables`] where number or precision of the tables is another;
+    /// [`Error::Metadata`] where `training_json` is neither empty nor JSON.
+    pub fn new(
+        config: CodecConfig,
+        parameters: Parameters,
+        tables: TableSet,
+        training_json: String,
+    ) -> Result<Self> {
+        check_parameters(&config, &parameters)?;
+        check_tables(&config, &tables)?;
+        if !training_json.is_empty() {
+            serde_json::from_str::<serde::de::IgnoredAny>(&training_json).map_err(|source| {
+                Error::Metadata {
+                    key: crate::file::TRAINING_KEY,
+                    source,
+                }
+            })?;
+        }
+        let decoder_embedding = if config.shared_quality_embedding {
+            ENCODER_EMBEDDING
+        } else {
+            DECODER_EMBEDDING
+        };
+        let analysis = Transform::new(&config, &parameters, "encoder", ENCODER_EMBEDDING)?;
+        let synthesis = Transform::new(&config, &parameters, "decoder", decoder_embedding)?;
+        let median = parameters[MEDIAN].iter().copied().collect();
+        Ok(Self {
+            config,
+            parameters,
+            tables,
+            training_json,
+            analysis,
+            synthesis,
+            median,
+        })
+    }
+
+    /// The codec that is exactly entropy-coded scalar quantisation of N(0, 1) weights, with a step a level.
+    ///
+    /// `steps` are in units of the weights, cheapest level first. Training starts from it and tests measure
+    /// against it: its rate and distortion are known.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is not one positive step a level, where the chunk fits neither the hidden
+    /// units nor the latents, or where steps differ although the embedding is shared or there is no block.
+    pub fn identity(config: CodecConfig, steps: &[f32]) -> Result<Self> {
+        let parameters = identity_parameters(&config, steps)?;
+        let tables = normal_tables(&config, steps)?;
+        Self::new(config, parameters, tables, String::new())
+    }
+
+    /// Shape and provenance.
+    pub fn config(&self) -> &CodecConfig {
+        &self.config
+    }
+
+    /// Parameters by name.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Probability tables, at `level * latent_dim + channel`.
+    pub fn tables(&self) -> &TableSet {
+        &self.tables
+    }
+
+    /// What is known of the training, JSON or empty.
+    pub fn training_json(&self) -> &str {
+        &self.training_json
+    }
+}
+
+/// # Chunks to symbols and back
+impl NeuralCodec {
+    /// Codes `chunks`, `[n_chunks, chunk_len]` in units of the row scale, each at its quality level.
+    ///
+    /// symbols = round(analysis(chunk) - m), ties to even, saturating at the ends of i32.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `chunks` is not `[levels.len(), chunk_len]`; [`Error::Level`];
+    /// [`Error::NotANumber`] names the first chunk without a latent.
+    pub fn quantize_chunks(
+        &self,
+        chunks: ArrayView2<'_, f32>,
+        levels: &[QualityLevel],
+        parallelism: Parallelism,
+    ) -> Result<QuantizedChunks> {
+        let (chunk_len, latent_dim) = (self.config.chunk_len, self.config.latent_dim);
+        check_shape("chunks", chunks.dim(), levels.len(), chunk_len)?;
+        self.check_levels(levels)?;
+        let mut symbols = vec![0i32; levels.len() * latent_dim];
+        let mut reconstruction = vec![0.0f32; levels.len() * chunk_len];
+        let work = symbols
+            .chunks_mut(BATCH_ROWS * latent_dim)
+            .zip(reconstruction.chunks_mut(BATCH_ROWS * chunk_len))
+            .zip(levels.chunks(BATCH_ROWS))
+            .enumerate()
+            .collect();
+        let nans = map_each(
+            work,
+            parallelism,
+            |scratch: &mut Scratch, (batch_idx, batch)| {
+                let ((symbols, reconstruction), levels) = batch;
+                let start = batch_idx * BATCH_ROWS;
+                let fill = |rows: &mut [f32]| copy_rows(chunks, start, rows);
+                let nan = self.round(self.analysis.run(levels, fill, scratch), levels, symbols);
+                reconstruction.copy_from_slice(self.synthesize_batch(symbols, levels, scratch));
+                nan.map(|row| start + row)
+            },
+        );
+        let first_nan = nans.into_iter().flatten().next();
+        if let Some(chunk_idx) = first_nan {
+            return Err(Error::NotANumber { chunk_idx });
+        }
+        Ok(QuantizedChunks {
+            symbols: to_array(symbols, levels.len(), latent_dim)?,
+            reconstruction: to_array(reconstruction, levels.len(), chunk_len)?,
+        })
+    }
+
+    /// Decodes `symbols`, `[n_chunks, latent_dim]`, to chunks `[n_chunks, chunk_len]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`].
+    pub fn synthesize(
+        &self,
+        symbols: ArrayView2<'_, i32>,
+        levels: &[QualityLevel],
+        parallelism: Parallelism,
+    ) -> Result<Array2<f32>> {
+        let (chunk_len, latent_dim) = (self.config.chunk_len, self.config.latent_dim);
+        check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
+        self.check_levels(levels)?;
+        let symbols = symbols.as_standard_layout();
+        let symbols = symbols.as_slice().unwrap_or_default();
+        let mut chunks = vec![0.0f32; levels.len() * chunk_len];
+        let work = chunks
+            .chunks_mut(BATCH_ROWS * chunk_len)
+            .zip(symbols.chunks(BATCH_ROWS * latent_dim))
+            .zip(levels.chunks(BATCH_ROWS))
+            .collect();
+        map_each(
+            work,
+            parallelism,
+            |scratch: &mut Scratch, ((out, symbols), levels)| {
+                out.copy_from_slice(self.synthesize_batch(symbols, levels, scratch));
+            },
+        );
+        to_array(chunks, levels.len(), chunk_len)
+    }
+
+    /// The latents before rounding, `[n_chunks, latent_dim]`: what the trainer and the parity tests compare.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `chunks` is not `[levels.len(), chunk_len]`; [`Error::Level`].
+    pub fn analyze(
+        &self,
+        chunks: ArrayView2<'_, f32>,
+        levels: &[QualityLevel],
+    ) -> Result<Array2<f32>> {
+        check_shape("chunks", chunks.dim(), levels.len(), self.config.chunk_len)?;
+        self.check_levels(levels)?;
+        let mut scratch = Scratch::default();
+        let mut latents = Vec::with_capacity(levels.len() * self.config.latent_dim);
+        for (batch_idx, levels) in levels.chunks(BATCH_ROWS).enumerate() {
+            let fill = |rows: &mut [f32]| copy_rows(chunks, batch_idx * BATCH_ROWS, rows);
+            latents.extend_from_slice(self.analysis.run(levels, fill, &mut scratch));
+        }
+        to_array(latents, levels.len(), self.config.latent_dim)
+    }
+
+    /// Rounds `[n, latent_dim]` latents around the medians; the first row that holds NaN, if any.
+    fn round(
+        &self,
+        latents: &[f32],
+        levels: &[QualityLevel],
+        symbols: &mut [i32],
+    ) -> Option<usize> {
+        let latent_dim = self.config.latent_dim;
+        let mut nan = None;
+        let rows = latents
+            .chunks_exact(latent_dim)
+            .zip(symbols.chunks_exact_mut(latent_dim));
+        for (row, ((latents, symbols), level)) in rows.zip(levels).enumerate() {
+            let median = &self.median[usize::from(level.0) * latent_dim..][..latent_dim];
+            for ((symbol, latent), median) in symbols.iter_mut().zip(latents).zip(median) {
+                // The cast saturates.
+                *symbol = (latent - median).round_ties_even() as i32;
+            }
+            if nan.is_none() && latents.iter().any(|latent| latent.is_nan()) {
+                nan = Some(row);
+            }
+        }
+        nan
+    }
+
+    fn synthesize_batch<'s>(
+        &self,
+        symbols: &[i32],
+        levels: &[QualityLevel],
+        scratch: &'s mut Scratch,
+    ) -> &'s [f32] {
+        let latent_dim = self.config.latent_dim;
+        let fill = |rows: &mut [f32]| {
+            let rows = rows
+                .chunks_exact_mut(latent_dim)
+                .zip(symbols.chunks_exact(latent_dim));
+            for ((row, symbols), level) in rows.zip(levels) {
+                let median = &self.median[usize::from(level.0) * latent_dim..][..latent_dim];
+                for ((value, symbol), median) in row.iter_mut().zip(symbols).zip(median) {
+                    *value = *symbol as f32 + median;
+                }
+            }
+        };
+        self.synthesis.run(levels, fill, scratch)
+    }
+
+    pub(super) fn check_levels(&self, levels: &[QualityLevel]) -> Result<()> {
+        let n_quality_levels = self.config.n_quality_levels();
+        let unknown = |level: &QualityLevel| usize::from(level.0) >= n_quality_levels;
+        match levels.iter().position(unknown) {
+            None => Ok(()),
+            Some(chunk_idx) => Err(Error::Level {
+                chunk_idx,
+                found: levels[chunk_idx].0,
+                n_quality_levels,
+            }),
+        }
+    }
+}
+
+/// Copies rows of `from`, starting at `start`, to the row-major `rows`.
+fn copy_rows(from: ArrayView2<'_, f32>, start: usize, rows: &mut [f32]) {
+    let row_len = from.ncols();
+    let from = from.slice_axis(Axis(0), (start..).into());
+    for (row, source) in rows.chunks_exact_mut(row_len).zip(from.rows()) {
+        match source.as_slice() {
+            Some(source) => row.copy_from_slice(source),
+            None => row
+                .iter_mut()
+                .zip(source)
+                .for_each(|(to, from)| *to = *from),
+        }
+    }
+}
+
+pub(super) fn check_shape(
+    what: &'static str,
+    found: (usize, usize),
+    n_rows: usize,
+    n_cols: usize,
+) -> Result<()> {
+    if found == (n_rows, n_cols) {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what,
+        found: vec![found.0, found.1],
+        expected: vec![n_rows, n_cols],
+    })
+}
+
+pub(super) fn to_array<T>(values: Vec<T>, n_rows: usize, n_cols: usize) -> Result<Array2<T>> {
+    let found = vec![values.len()];
+    Array2::from_shape_vec((n_rows, n_cols), values).map_err(|_| Error::Shape {
+        what: "result",
+        found,
+        expected: vec![n_rows, n_cols],
+    })
+}
+
+fn check_tables(config: &CodecConfig, tables: &TableSet) -> Result<()> {
+    let expected = config.n_quality_levels() * config.latent_dim;
+    // A table's index is coded in 16 bits on its way to the entropy coder.
+    if expected > usize::from(u16::MAX) + 1 {
+        return Err(Error::Config {
+            field: "n_tables",
+            found: expected.to_string(),
+            allowed: format!("at most {}", usize::from(u16::MAX) + 1),
+        });
+    }
+    if tables.len() != expected || tables.precision() != TABLE_PRECISION {
+        return Err(Error::Tables {
+            found: format!(
+                "{} tables of precision {}",
+                tables.len(),
+                tables.precision()
+            ),
+            expected: format!("{expected} of precision {TABLE_PRECISION}"),
+        });
+    }
+    Ok(())
+}

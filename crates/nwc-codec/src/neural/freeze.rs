@@ -1,0 +1,194 @@
+//! Probability tables from densities or from counted symbols.
+
+use nwc_chunk::QualityLevel;
+use nwc_chunk::ndarray::ArrayView2;
+use nwc_entropy::{CdfTable, TableSet};
+
+use super::codec::{TABLE_PRECISION, check_shape};
+use crate::{CodecConfig, Error, Result};
+
+/// Symbols beyond this magnitude are escaped: no table grows past 2 · 2047 + 1 symbols.
+pub const MAX_TABLE_SYMBOL: i32 = 2047;
+
+/// How often each symbol occurred at one quality level in one latent channel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SymbolHistogram {
+    /// The symbol that `counts[0]` counts.
+    pub min_symbol: i32,
+    /// Counts of consecutive symbols.
+    pub counts: Vec<u64>,
+}
+
+/// Counts `symbols`, `[n_chunks, latent_dim]`, by quality level and channel.
+///
+/// The result holds one histogram a table, at `level * latent_dim + channel`, each as wide as its symbols.
+/// Symbols beyond [`MAX_TABLE_SYMBOL`] are left out.
+///
+/// # Errors
+/// [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`].
+pub fn count_symbols(
+    config: &CodecConfig,
+    symbols: ArrayView2<'_, i32>,
+    levels: &[QualityLevel],
+) -> Result<Vec<SymbolHistogram>> {
+    check_shape("symbols", symbols.dim(), levels.len(), config.latent_dim)?;
+    let n_quality_levels = config.n_quality_levels();
+    let n_tables = n_quality_levels * config.latent_dim;
+    let mut ranges = vec![(i32::MAX, i32::MIN); n_tables];
+    let tables = |chunk_idx: usize| -> Result<usize> {
+        let found = levels[chunk_idx].0;
+        if usize::from(found) < n_quality_levels {
+            return Ok(usize::from(found) * config.latent_dim);
+        }
+        Err(Error::Level {
+            chunk_idx,
+            found,
+            n_quality_levels,
+        })
+    };
+    let counted = |symbol: i32| (-MAX_TABLE_SYMBOL..=MAX_TABLE_SYMBOL).contains(&symbol);
+    for (chunk_idx, row) in symbols.rows().into_iter().enumerate() {
+        let ranges = &mut ranges[tables(chunk_idx)?..];
+        for (range, &symbol) in ranges.iter_mut().zip(row).filter(|(_, s)| counted(**s)) {
+            *range = (range.0.min(symbol), range.1.max(symbol));
+        }
+    }
+    let mut histograms: Vec<SymbolHistogram> = ranges
+        .into_iter()
+        .map(|(min, max)| match min <= max {
+            true => SymbolHistogram {
+                min_symbol: min,
+                counts: vec![0; (max - min) as usize + 1],
+            },
+            false => SymbolHistogram::default(),
+        })
+        .collect();
+    for (chunk_idx, row) in symbols.rows().into_iter().enumerate() {
+        let histograms = &mut histograms[tables(chunk_idx)?..];
+        for (histogram, &symbol) in histograms.iter_mut().zip(row).filter(|(_, s)| counted(**s)) {
+            histogram.counts[(symbol - histogram.min_symbol) as usize] += 1;
+        }
+    }
+    Ok(histograms)
+}
+
+/// Tables of precision 16 from one histogram a table, in the tables' order.
+///
+/// A histogram without symbols becomes a table of the symbol 0.
+///
+/// # Errors
+/// [`Error::Entropy`] where a histogram has too many symbols for the precision.
+pub fn freeze_from_counts(histograms: &[SymbolHistogram]) -> Result<TableSet> {
+    let mut tables = Vec::with_capacity(histograms.len());
+    for histogram in histograms {
+        tables.push(if histogram.counts.iter().any(|&count| count > 0) {
+            CdfTable::from_counts(&histogram.counts, histogram.min_symbol, TABLE_PRECISION)?
+        } else {
+            CdfTable::from_pmf(&[1.0], 0, TABLE_PRECISION)?
+        });
+    }
+    Ok(TableSet::new(tables)?)
+}
+
+/// Tables of precision 16 from a probability mass function a quality level and channel.
+///
+/// `pmf(level, channel)` gives the smallest symbol and the probabilities of consecutive symbols; what they lack
+/// to one is the escape's.
+///
+/// # Errors
+/// [`Error::Entropy`] where a function is not one: a negative number, NaN, too many symbols.
+pub fn freeze_from_pmf(
+    config: &CodecConfig,
+    mut pmf: impl FnMut(usize, usize) -> (i32, Vec<f64>),
+) -> Result<TableSet> {
+    config.validate()?;
+    let mut tables = Vec::with_capacity(config.n_quality_levels() * config.latent_dim);
+    for level in 0..config.n_quality_levels() {
+        for channel in 0..config.latent_dim {
+            let (min_symbol, pmf) = pmf(level, channel);
+            tables.push(CdfTable::from_pmf(&pmf, min_symbol, TABLE_PRECISION)?);
+        }
+    }
+    Ok(TableSet::new(tables)?)
+}
+
+/// Tables of N(0, 1) weights quantised with `steps[level]`; channels beyond `chunk_len` are always zero.
+pub(super) fn normal_tables(config: &CodecConfig, steps: &[f32]) -> Result<TableSet> {
+    let pmfs: Vec<(i32, Vec<f64>)> = steps
+        .iter()
+        .map(|&step| normal_pmf(f64::from(step)))
+        .collect();
+    freeze_from_pmf(config, |level, channel| {
+        if channel < config.chunk_len {
+            pmfs[level].clone()
+        } else {
+            (0, vec![1.0])
+        }
+    })
+}
+
+/// Probabilities of the multiples of `step` that N(0, 1) rounds to, out to 4.5 standard deviations.
+///
+/// What lies further out, 7e-6 of the samples, is escaped: a wider table would pay more for the least count
+/// that each of its symbols takes.
+fn normal_pmf(step: f64) -> (i32, Vec<f64>) {
+    let edge = ((4.5 / step).ceil() as i32).clamp(1, MAX_TABLE_SYMBOL);
+    let pmf = (-edge..=edge).map(|symbol| normal_mass(f64::from(symbol) * step, step));
+    (-edge, pmf.collect())
+}
+
+/// Mass of N(0, 1) in the interval of length `width` around `centre`, by Simpson's rule on pieces below 0.05.
+fn normal_mass(centre: f64, width: f64) -> f64 {
+    let from = (centre - width / 2.0).clamp(-40.0, 40.0);
+    let to = (centre + width / 2.0).clamp(-40.0, 40.0);
+    let n_pieces = ((to - from) / 0.05).ceil().max(1.0) as usize;
+    let piece = (to - from) / n_pieces as f64;
+    let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+    (0..n_pieces)
+        .map(|idx| from + idx as f64 * piece)
+        .map(|x| (density(x) + 4.0 * density(x + piece / 2.0) + density(x + piece)) * piece / 6.0)
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use nwc_chunk::ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn the_normal_distribution_has_its_masses() {
+        assert!((normal_mass(0.0, 2.0) - 0.682_689_492_137_086).abs() < 1e-9);
+        assert!((normal_mass(2.0, 2.0) - 0.157_305_355_900_6).abs() < 1e-6);
+        assert!((normal_mass(0.0, 1e30) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn symbols_are_counted_by_level_and_channel() {
+        let config = CodecConfig {
+            chunk_len: 2,
+            latent_dim: 2,
+            rate_coefficients: vec![1.0, 0.5],
+            ..CodecConfig::tiny(30.0)
+        };
+        let symbols = array![[1, -1], [3, 0], [i32::MAX, 5], [1, 7]];
+        let levels = [0, 0, 1, 0].map(QualityLevel);
+        let histogram = |min_symbol, counts: &[u64]| SymbolHistogram {
+            min_symbol,
+            counts: counts.to_vec(),
+        };
+        assert_eq!(
+            count_symbols(&config, symbols.view(), &levels).unwrap(),
+            [
+                histogram(1, &[2, 0, 1]),
+                histogram(-1, &[1, 1, 0, 0, 0, 0, 0, 0, 1]),
+                histogram(0, &[]),
+                histogram(5, &[1]),
+            ]
+        );
+        let histograms = count_symbols(&config, symbols.view(), &levels).unwrap();
+        assert_eq!(freeze_from_counts(&histograms).unwrap().len(), 4);
+        let error = count_symbols(&config, symbols.view(), &[QualityLevel(2); 4]).unwrap_err();
+        assert!(matches!(error, Error::Level { found: 2, .. }), "{error}");
+    }
+}

@@ -1,0 +1,24 @@
+//! The learned codec: a residual network to latents, rounding, factorised tables, a residual network back.
+//!
+//! Source: METHOD 2.2 to 2.4, arXiv 2510.11234.
+
+mod codec;
+mod freeze;
+mod layers;
+mod parameters;
+mod product;
+mod start;
+mod stored;
+mod streams;
+mod transform;
+
+#[cfg(test)]
+mod tests;
+
+pub use codec::{NeuralCodec, QuantizedChunks, TABLE_PRECISION};
+pub use freeze::{
+    MAX_TABLE_SYMBOL, SymbolHistogram, count_symbols, freeze_from_counts, freeze_from_pmf,
+};
+pub use parameters::{MAX_PARAMETERS, Parameters, check_parameters, parameter_shapes};
+pub use start::{initial_parameters, random_parameters};
+pub(crate) use stored::FAMILY;

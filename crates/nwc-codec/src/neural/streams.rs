@@ -1,0 +1,167 @@
+//! Symbols to entropy-coded substreams and back.
+//!
+//! The symbols of consecutive chunks are one sequence, coded in steps of [`LANES`]; symbol `channel` of a chunk is
+//! coded under the table `level * latent_dim + channel`. A substream holds a fixed number of chunks, so that
+//! substreams decode on many threads, and where they are cut follows from the number of chunks alone.
+
+use nwc_chunk::ndarray::{Array2, ArrayView2};
+use nwc_chunk::{Parallelism, QualityLevel};
+use nwc_entropy::{DecodeTables, LANES, StreamDecoder, StreamEncoder};
+
+use super::codec::{NeuralCodec, check_shape, to_array};
+use crate::parallel::map_each;
+use crate::{Error, Result};
+
+/// Least number of symbols in a substream that is not the last: its fixed cost is far below 0.1 % of it.
+const MIN_SUBSTREAM_SYMBOLS: usize = 1 << 18;
+
+/// Chunks whose tables are looked up together: their symbols are whole steps.
+const GROUP_CHUNKS: usize = LANES;
+
+/// Chunks in a substream that is not the last: a multiple of [`GROUP_CHUNKS`] with at least 2^18 symbols.
+fn chunks_per_substream(latent_dim: usize) -> usize {
+    MIN_SUBSTREAM_SYMBOLS
+        .div_ceil(latent_dim)
+        .next_multiple_of(GROUP_CHUNKS)
+}
+
+/// # Entropy coding
+impl NeuralCodec {
+    /// Number of substreams that code `n_chunks` chunks.
+    pub fn n_substreams(&self, n_chunks: usize) -> usize {
+        n_chunks.div_ceil(chunks_per_substream(self.config().latent_dim))
+    }
+
+    /// Codes `symbols`, `[n_chunks, latent_dim]`, each chunk under its level's tables.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`];
+    /// [`Error::Substream`] where a substream grows past what the entropy coder allows.
+    pub fn encode_symbols(
+        &self,
+        symbols: ArrayView2<'_, i32>,
+        levels: &[QualityLevel],
+        parallelism: Parallelism,
+    ) -> Result<Vec<Vec<u8>>> {
+        let latent_dim = self.config().latent_dim;
+        check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
+        self.check_levels(levels)?;
+        let symbols = symbols.as_standard_layout();
+        let symbols = symbols.as_slice().unwrap_or_default();
+        let n_chunks = chunks_per_substream(latent_dim);
+        let work = symbols
+            .chunks(n_chunks * latent_dim)
+            .zip(levels.chunks(n_chunks))
+            .enumerate()
+            .collect();
+        let encoded = map_each(
+            work,
+            parallelism,
+            |table_idx: &mut Vec<u16>, (_, (symbols, levels))| {
+                let mut encoder = StreamEncoder::new(self.tables());
+                let groups = symbols
+                    .chunks(GROUP_CHUNKS * latent_dim)
+                    .zip(levels.chunks(GROUP_CHUNKS));
+                for (symbols, levels) in groups {
+                    fill_table_idx(levels, latent_dim, table_idx);
+                    for (table_idx, symbols) in table_idx.chunks(LANES).zip(symbols.chunks(LANES)) {
+                        encoder.push_step(table_idx, symbols)?;
+                    }
+                }
+                encoder.finish()
+            },
+        );
+        let named = |(substream_idx, result): (usize, nwc_entropy::Result<Vec<u8>>)| {
+            result.map_err(|source| Error::Substream {
+                substream_idx,
+                source,
+            })
+        };
+        encoded.into_iter().enumerate().map(named).collect()
+    }
+
+    /// Decodes what [`NeuralCodec::encode_symbols`] made of `levels.len()` chunks: `[n_chunks, latent_dim]`.
+    ///
+    /// # Errors
+    /// [`Error::SubstreamCount`] where the number of substreams is not [`NeuralCodec::n_substreams`];
+    /// [`Error::Level`]; [`Error::Substream`] names the first substream that does not decode.
+    pub fn decode_symbols(
+        &self,
+        substreams: &[&[u8]],
+        levels: &[QualityLevel],
+        parallelism: Parallelism,
+    ) -> Result<Array2<i32>> {
+        let latent_dim = self.config().latent_dim;
+        self.check_levels(levels)?;
+        let expected = self.n_substreams(levels.len());
+        if substreams.len() != expected {
+            return Err(Error::SubstreamCount {
+                found: substreams.len(),
+                expected,
+                n_chunks: levels.len(),
+            });
+        }
+        let tables = DecodeTables::new(self.tables());
+        let n_chunks = chunks_per_substream(latent_dim);
+        let mut symbols = vec![0i32; levels.len() * latent_dim];
+        let work = symbols
+            .chunks_mut(n_chunks * latent_dim)
+            .zip(levels.chunks(n_chunks))
+            .zip(substreams)
+            .collect();
+        let decode =
+            |table_idx: &mut Vec<u16>,
+             ((symbols, levels), bytes): ((&mut [i32], &[QualityLevel]), &&[u8])| {
+                let mut decoder = StreamDecoder::new(&tables, bytes)?;
+                let groups = symbols
+                    .chunks_mut(GROUP_CHUNKS * latent_dim)
+                    .zip(levels.chunks(GROUP_CHUNKS));
+                for (symbols, levels) in groups {
+                    fill_table_idx(levels, latent_dim, table_idx);
+                    for (table_idx, symbols) in
+                        table_idx.chunks(LANES).zip(symbols.chunks_mut(LANES))
+                    {
+                        decoder.decode_step(table_idx, symbols)?;
+                    }
+                }
+                decoder.finish()
+            };
+        for (substream_idx, result) in map_each(work, parallelism, decode).into_iter().enumerate() {
+            result.map_err(|source| Error::Substream {
+                substream_idx,
+                source,
+            })?;
+        }
+        to_array(symbols, levels.len(), latent_dim)
+    }
+
+    /// Bits that an ideal coder spends on `symbols` under the tables: `-Σ log2 p`, escapes included.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`].
+    pub fn ideal_bits(&self, symbols: ArrayView2<'_, i32>, levels: &[QualityLevel]) -> Result<f64> {
+        let latent_dim = self.config().latent_dim;
+        check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
+        self.check_levels(levels)?;
+        let mut bits = 0.0;
+        for (row, level) in symbols.rows().into_iter().zip(levels) {
+            let first_table = usize::from(level.0) * latent_dim;
+            for (channel, &symbol) in row.iter().enumerate() {
+                if let Some(table) = self.tables().get(first_table + channel) {
+                    bits += table.bits(symbol);
+                }
+            }
+        }
+        Ok(bits)
+    }
+}
+
+/// The tables of the chunks' symbols, in coding order.
+fn fill_table_idx(levels: &[QualityLevel], latent_dim: usize, table_idx: &mut Vec<u16>) {
+    table_idx.clear();
+    for level in levels {
+        // The number of tables was checked to fit u16 when the codec was made.
+        let first_table = usize::from(level.0) * latent_dim;
+        table_idx.extend((first_table..first_table + latent_dim).map(|idx| idx as u16));
+    }
+}
