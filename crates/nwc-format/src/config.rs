@@ -94,3 +94,74 @@ fn as_object(config: &mut Value) -> Result<&mut Map<String, Value>> {
         "a JSON object",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"{"z":1,"architectures":["A"],"rope":{"theta":1e5}}"#;
+
+    fn config() -> Value {
+        serde_json::from_str(CONFIG).unwrap()
+    }
+
+    #[track_caller]
+    fn check_error<T: std::fmt::Debug>(result: Result<T>, expected: &str) {
+        assert_eq!(result.unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn entry_goes_in_and_out_and_keys_keep_their_order() {
+        let mut changed = config();
+        assert_eq!(quantization_version(&changed).unwrap(), None);
+        let extra = Map::from_iter([("bpw_total".to_owned(), json!(3.5))]);
+        insert_quantization_config(&mut changed, &extra).unwrap();
+        let entry = r#","quantization_config":{"quant_method":"nwc","version":1,"bpw_total":3.5}}"#;
+        let expected = config().to_string().strip_suffix('}').unwrap().to_owned() + entry;
+        assert_eq!(changed.to_string(), expected);
+        insert_quantization_config(&mut changed, &extra).unwrap();
+        assert_eq!(changed.to_string(), expected);
+        assert_eq!(quantization_version(&changed).unwrap(), Some(1));
+        let removed = remove_quantization_config(&mut changed).unwrap().unwrap();
+        assert_eq!(removed["bpw_total"], 3.5);
+        assert_eq!(changed.to_string(), config().to_string());
+        assert_eq!(remove_quantization_config(&mut changed).unwrap(), None);
+    }
+
+    #[test]
+    fn other_methods_are_left_alone() {
+        let mut other = json!({"quantization_config": {"quant_method": "gptq"}});
+        check_error(
+            insert_quantization_config(&mut other, &Map::new()),
+            "`quantization_config` of the config is that of method \"gptq\", allowed is none, or that of \"nwc\"",
+        );
+        assert_eq!(remove_quantization_config(&mut other).unwrap(), None);
+        assert_eq!(quantization_version(&other).unwrap(), None);
+        let mut null = json!({"quantization_config": null});
+        insert_quantization_config(&mut null, &Map::new()).unwrap();
+        assert_eq!(quantization_version(&null).unwrap(), Some(1));
+    }
+
+    #[test]
+    fn wrong_arguments_and_versions_are_named() {
+        check_error(
+            insert_quantization_config(&mut json!([]), &Map::new()),
+            "the model's config is an array, allowed is a JSON object",
+        );
+        let extra = Map::from_iter([("version".to_owned(), json!(2))]);
+        check_error(
+            insert_quantization_config(&mut config(), &extra),
+            "key of `quantization_config` is `version`, allowed is any but `quant_method`, `version` and those before it",
+        );
+        let with_version =
+            |version| json!({"quantization_config": {"quant_method": "nwc", "version": version}});
+        check_error(
+            quantization_version(&with_version(json!(2))),
+            "format version 2, this build reads version 1",
+        );
+        check_error(
+            quantization_version(&with_version(json!("1"))),
+            "`quantization_config.version` is \"1\", expected 1",
+        );
+    }
+}

@@ -174,3 +174,152 @@ impl ModelIndex {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, PlainWriter};
+    use std::io::Cursor;
+
+    const LIMITS: Limits = Limits {
+        max_header_bytes: 1000,
+        max_tensors: 3,
+        max_dims: 4,
+        max_tensor_bytes: 100,
+    };
+
+    #[track_caller]
+    fn check_error(text: &str, expected: &str) {
+        let error = ModelIndex::parse(text.as_bytes(), &LIMITS)
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+
+    fn header_of(names: &[&str]) -> Header {
+        let mut writer = PlainWriter::new(Cursor::new(Vec::new()), 0).unwrap();
+        names
+            .iter()
+            .for_each(|name| writer.tensor(name, DType::U8, &[2], &[1, 2]).unwrap());
+        let bytes = writer.finish(&BTreeMap::new()).unwrap().into_inner();
+        Header::parse(&bytes, bytes.len() as u64, &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn round_trip_keeps_order_and_unknown_metadata() {
+        let text = r#"{
+  "metadata": {
+    "total_size": 8,
+    "a": [
+      1.5
+    ]
+  },
+  "weight_map": {
+    "h": "model-00002-of-00002.safetensors",
+    "w": "model-00001-of-00002.safetensors"
+  }
+}
+"#;
+        let index = ModelIndex::parse(text.as_bytes(), &LIMITS).unwrap();
+        assert_eq!(
+            index.files(),
+            [
+                "model-00001-of-00002.safetensors",
+                "model-00002-of-00002.safetensors"
+            ]
+        );
+        assert_eq!(String::from_utf8(index.to_bytes().unwrap()).unwrap(), text);
+        let bare = ModelIndex::parse(br#"{"weight_map":{},"metadata":null,"x":1}"#, &LIMITS);
+        assert_eq!(bare.unwrap(), ModelIndex::default());
+    }
+
+    #[test]
+    fn wrong_texts_are_refused() {
+        check_error(
+            "[1]",
+            "model.safetensors.index.json is not the expected JSON",
+        );
+        check_error(
+            "{}",
+            "model.safetensors.index.json is not the expected JSON: missing field",
+        );
+        check_error(
+            r#"{"weight_map":{"a":"x.safetensors","a":"y.safetensors"}}"#,
+            "model.safetensors.index.json is not the expected JSON: key `a` is there twice",
+        );
+        for file in [
+            "../x.safetensors",
+            "/x.safetensors",
+            "d/x.safetensors",
+            "x.bin",
+            "",
+            "c:x.safetensors",
+        ] {
+            check_error(
+                &serde_json::json!({"weight_map": {"a": file}}).to_string(),
+                &format!(
+                    "file name in model.safetensors.index.json is `{file}`, expected a name in the same folder"
+                ),
+            );
+        }
+        check_error(
+            r#"{"weight_map":{"a":"x","b":"x","c":"x","d":"x"}}"#,
+            "number of tensors in the index is 4, allowed are 3",
+        );
+        check_error(
+            &" ".repeat(1001),
+            "length of the index in bytes is 1001, allowed are 1000",
+        );
+    }
+
+    #[test]
+    fn index_and_files_agree() {
+        let (first, second) = (header_of(&["a", "b"]), header_of(&["c"]));
+        let shards = [("1.safetensors", &first), ("2.safetensors", &second)];
+        let index = ModelIndex::from_shards(&shards).unwrap();
+        assert_eq!(index.metadata["total_size"], 6);
+        shards
+            .iter()
+            .for_each(|(file, header)| index.check_file(file, header).unwrap());
+        let check = |file: &str, header: &Header, expected: &str| {
+            assert_eq!(
+                index.check_file(file, header).unwrap_err().to_string(),
+                expected
+            );
+        };
+        check(
+            "1.safetensors",
+            &second,
+            "section `c` is in 1.safetensors, expected in 2.safetensors, as the index says",
+        );
+        check(
+            "1.safetensors",
+            &header_of(&["a"]),
+            "section `b` is not in 1.safetensors, expected there, as the index says",
+        );
+        check(
+            "2.safetensors",
+            &header_of(&["c", "d"]),
+            "section `d` is in 2.safetensors, expected in the index too",
+        );
+        let twice =
+            ModelIndex::from_shards(&[("1.safetensors", &first), ("2.safetensors", &first)]);
+        assert_eq!(
+            twice.unwrap_err().to_string(),
+            "name `a` is there twice, allowed once"
+        );
+    }
+
+    #[test]
+    fn shard_names_are_those_of_hugging_face() {
+        assert_eq!(crate::shard_file_name(0, 1), "model.safetensors");
+        assert_eq!(
+            crate::shard_file_name(0, 12),
+            "model-00001-of-00012.safetensors"
+        );
+        assert_eq!(
+            crate::shard_file_name(11, 12),
+            "model-00012-of-00012.safetensors"
+        );
+    }
+}

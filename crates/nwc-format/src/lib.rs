@@ -52,6 +52,8 @@ mod metadata;
 mod payload;
 mod shard;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use check::check_shard_set;
