@@ -11,7 +11,7 @@
 //! | read or write an ordinary safetensors file | [`Header`], [`PlainWriter`] |
 //! | split a payload section into substreams | [`encode_payload`], [`Payload::parse`] |
 //! | `model.safetensors.index.json` | [`ModelIndex`], [`shard_file_name`] |
-//! | the entry in `config.json` | [`insert_quantization_config`], [`remove_quantization_config`] |
+//! | the entry in `config.json` | [`insert_quantization_text`], [`remove_quantization_text`], and on a JSON value [`insert_quantization_config`], [`remove_quantization_config`] |
 //!
 //! ```
 //! use nwc_format::{Coding, DType, Digest, Limits, Shard, ShardMetadata, ShardWriter, TensorRecord};
@@ -41,6 +41,7 @@
 
 mod check;
 mod config;
+mod config_text;
 mod digest;
 mod dtype;
 mod error;
@@ -58,6 +59,7 @@ mod writer;
 
 pub use check::check_shard_set;
 pub use config::{insert_quantization_config, quantization_version, remove_quantization_config};
+pub use config_text::{insert_quantization_text, remove_quantization_text};
 pub use digest::{Digest, DigestBuilder};
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};
