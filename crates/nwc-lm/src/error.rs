@@ -146,6 +146,14 @@ pub enum Error {
         /// What was asked for.
         wanted: &'static str,
     },
+    /// The model does not predict the next token.
+    #[error("a {architecture} model predicts no next token, {wanted} needs one that does")]
+    NotCausal {
+        /// The architecture.
+        architecture: String,
+        /// What was asked for.
+        wanted: &'static str,
+    },
     /// Two models that must share a vocabulary do not.
     #[error("the model has {found} vocabulary entries, the reference {expected}")]
     VocabularyMismatch {

@@ -1,14 +1,17 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod batches;
 mod config;
 mod device;
 mod error;
+mod evaluate;
 mod model;
 mod names;
 mod tensors;
 #[cfg(test)]
 mod testing;
+mod text;
 mod weights;
 
 pub use config::{
@@ -16,8 +19,10 @@ pub use config::{
 };
 pub use device::Device;
 pub use error::{Error, Result};
+pub use evaluate::{Comparison, Evaluation, EvaluationOptions, evaluate};
 pub use model::{
     Block, Embedding, Head, KvCache, LanguageModel, Linear, LinearInfo, ModelOptions, NoTap,
     Residency, Sequence, Tap,
 };
+pub use text::{TextTokenizer, windows};
 pub use weights::{HfFolder, MemoryWeights, OverlaidWeights, WeightSource, WeightTensor};

@@ -10,7 +10,7 @@ use super::sequence::Sequence;
 use crate::config::{Architecture, ModelConfig};
 use crate::error::{Error, Result};
 use crate::names::NameTable;
-use crate::tensors::{Loader, all_finite};
+use crate::tensors::{Loader, all_finite, without_grad};
 
 /// The weights of one block, and how they act.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Block {
             let normed = self.feed_forward_norm.forward(&middle)?;
             middle.f_add(&self.feed_forward.forward(&normed, tap)?)?
         };
-        if all_finite(&output)? {
+        if without_grad(|| all_finite(&output))? {
             Ok(output)
         } else {
             Err(Error::NonFinite {

@@ -88,7 +88,7 @@ pub struct Head {
     final_norm: Option<Norm>,
     /// What BERT's masked-token head does first.
     transform: Option<(Linear, Activation, Norm)>,
-    linear: Option<Linear>,
+    pub(crate) linear: Option<Linear>,
 }
 
 impl Head {
@@ -161,11 +161,11 @@ impl Head {
             .collect()
     }
 
-    /// Hidden states `[.., hidden]` of the last block to logits `[.., vocab]`.
+    /// What the last linear reads: the hidden states of the last block, normalised (and transformed in BERT).
     ///
     /// # Errors
     /// What `tap` meets; [`Error::Torch`].
-    pub fn forward(&self, hidden: &Tensor, tap: &mut dyn Tap) -> Result<Tensor> {
+    pub fn features(&self, hidden: &Tensor, tap: &mut dyn Tap) -> Result<Tensor> {
         let mut hidden = match &self.final_norm {
             Some(norm) => norm.forward(hidden)?,
             None => hidden.shallow_clone(),
@@ -173,9 +173,18 @@ impl Head {
         if let Some((dense, activation, norm)) = &self.transform {
             hidden = norm.forward(&activation.apply(&dense.forward(&hidden, tap)?)?)?;
         }
+        Ok(hidden)
+    }
+
+    /// Hidden states `[.., hidden]` of the last block to logits `[.., vocab]`.
+    ///
+    /// # Errors
+    /// What `tap` meets; [`Error::Torch`].
+    pub fn forward(&self, hidden: &Tensor, tap: &mut dyn Tap) -> Result<Tensor> {
+        let features = self.features(hidden, tap)?;
         match &self.linear {
-            Some(linear) => linear.forward(&hidden, tap),
-            None => Ok(hidden),
+            Some(linear) => linear.forward(&features, tap),
+            None => Ok(features),
         }
     }
 }

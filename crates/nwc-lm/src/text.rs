@@ -1,0 +1,131 @@
+//! Text to tokens to windows.
+
+use tokenizers::Tokenizer;
+
+use crate::error::{Error, Result};
+
+/// A model's tokenizer, from its `tokenizer.json`.
+#[derive(Debug)]
+pub struct TextTokenizer {
+    inner: Tokenizer,
+}
+
+impl TextTokenizer {
+    /// Reads the bytes of `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] where it is not one.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        let mut inner = Tokenizer::from_bytes(json).map_err(|source| Error::Tokenizer {
+            message: source.to_string(),
+        })?;
+        // A file may ask for truncation to its training length; text is cut into windows here instead.
+        inner
+            .with_truncation(None)
+            .map_err(|source| Error::Tokenizer {
+                message: source.to_string(),
+            })?;
+        inner.with_padding(None);
+        Ok(Self { inner })
+    }
+
+    /// The tokens of `text` as one string, without added special tokens; every one has a row in an embedding of
+    /// `vocab_size` rows.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`]; [`Error::TokenizerMismatch`] where a token is outside the embedding.
+    pub fn encode(&self, text: &str, vocab_size: usize) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|source| Error::Tokenizer {
+                message: source.to_string(),
+            })?;
+        let tokens = encoding.get_ids().to_vec();
+        match tokens.iter().max() {
+            Some(&token_id) if token_id as usize >= vocab_size => Err(Error::TokenizerMismatch {
+                token_id,
+                vocab_size,
+            }),
+            _ => Ok(tokens),
+        }
+    }
+}
+
+/// Cuts `tokens` into windows of `window` that do not overlap, at most `max_windows`; the rest is dropped.
+///
+/// # Errors
+/// [`Error::TextTooShort`] where there is not one window; [`Error::WindowLength`] where a window has under 2 tokens.
+pub fn windows(tokens: &[u32], window: usize, max_windows: Option<usize>) -> Result<Vec<&[u32]>> {
+    if window < 2 {
+        return Err(Error::WindowLength {
+            window,
+            min: 2,
+            max: usize::MAX,
+        });
+    }
+    if tokens.len() < window {
+        return Err(Error::TextTooShort {
+            n_tokens: tokens.len(),
+            window,
+        });
+    }
+    Ok(tokens
+        .chunks_exact(window)
+        .take(max_windows.unwrap_or(usize::MAX))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: &str = r#"{"version":"1.0","added_tokens":[],"normalizer":null,
+        "pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
+        "truncation":{"direction":"Right","max_length":2,"strategy":"LongestFirst","stride":0},"padding":null,
+        "model":{"type":"WordLevel","vocab":{"a":0,"b":1,"c":9},"unk_token":"a"}}"#;
+
+    #[test]
+    fn encodes_the_whole_text_whatever_the_file_truncates_to() {
+        let tokenizer = TextTokenizer::from_json(WORDS.as_bytes()).unwrap();
+        assert_eq!(tokenizer.encode("b b a b", 2).unwrap(), [1, 1, 0, 1]);
+        assert_eq!(tokenizer.encode("", 2).unwrap(), [0u32; 0]);
+    }
+
+    #[test]
+    fn refuses_tokens_outside_the_embedding_and_broken_files() {
+        let tokenizer = TextTokenizer::from_json(WORDS.as_bytes()).unwrap();
+        let refused = tokenizer.encode("a c", 9);
+        assert!(matches!(
+            refused,
+            Err(Error::TokenizerMismatch {
+                token_id: 9,
+                vocab_size: 9
+            })
+        ));
+        assert!(matches!(
+            TextTokenizer::from_json(b"{}"),
+            Err(Error::Tokenizer { .. })
+        ));
+    }
+
+    #[test]
+    fn windows_do_not_overlap_and_drop_the_rest() {
+        assert_eq!(
+            windows(&[1, 2, 3, 4, 5], 2, None).unwrap(),
+            [&[1, 2], &[3, 4]]
+        );
+        assert_eq!(windows(&[1, 2, 3, 4, 5], 2, Some(1)).unwrap(), [&[1, 2]]);
+        assert!(matches!(
+            windows(&[1, 2], 3, None),
+            Err(Error::TextTooShort {
+                n_tokens: 2,
+                window: 3
+            })
+        ));
+        assert!(matches!(
+            windows(&[1, 2], 1, None),
+            Err(Error::WindowLength { window: 1, .. })
+        ));
+    }
+}
