@@ -110,14 +110,13 @@ impl DType {
         }
     }
 
-    /// Bytes of one element; `None` for the 4- and 6-bit types.
-    pub fn size(self) -> Option<usize> {
+    /// Bytes of one element, rounded up: 1 for the 4- and 6-bit types, whose tensors [`Self::n_bytes`] measures.
+    pub fn size(self) -> usize {
         match self.bits() {
-            8 => Some(1),
-            16 => Some(2),
-            32 => Some(4),
-            64 => Some(8),
-            _ => None,
+            64 => 8,
+            32 => 4,
+            16 => 2,
+            _ => 1,
         }
     }
 
@@ -235,10 +234,7 @@ mod tests {
             assert_eq!(dtype.name(), plain.to_string());
             assert_eq!(usize::try_from(dtype.bits()).unwrap(), plain.bitsize());
             assert_eq!(dtype.name().parse::<DType>().unwrap(), dtype);
-            assert_eq!(
-                dtype.size().map(|n| 8 * n as u64),
-                (dtype.bits() >= 8).then_some(dtype.bits())
-            );
+            assert_eq!(dtype.size() as u64, dtype.bits().div_ceil(8));
         }
     }
 

@@ -143,34 +143,6 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
         self.stream.n_data_bytes()
     }
 
-    /// An upper bound of the header of a shard with this table, some tens of bytes a section above the truth, from the
-    /// records as planned: `sections` filled in with right roles and names, lengths and digests of any value.
-    ///
-    /// # Errors
-    /// [`Error::Json`] never in practice.
-    pub fn header_reserve_for(planned: &ShardMetadata) -> Result<usize> {
-        // `"name":{"dtype":"F8_E4M3FNUZ","shape":[…],"data_offsets":[n,n]},` and the length in the table.
-        const PER_SECTION_BYTES: usize = 128;
-        // `bits` and `nmse` as the longest f64, when they are not planned.
-        const PER_TENSOR_BYTES: usize = 72;
-        const FIXED_BYTES: usize = 256;
-        let table = serde_json::to_string(&planned.to_json()?).map_err(|source| Error::Json {
-            what: "the tensor table".into(),
-            source,
-        })?;
-        let of_extra = planned
-            .extra
-            .iter()
-            .map(|(key, value)| 2 * (key.len() + value.len()) + 8);
-        let of_sections = planned.sections().map(|s| s.name.len() + PER_SECTION_BYTES);
-        let of_shapes = planned
-            .tensors
-            .iter()
-            .map(|t| 8 * t.shape.len() + PER_TENSOR_BYTES);
-        let total: usize = of_extra.chain(of_sections).chain(of_shapes).sum();
-        Ok(table.len() + total + FIXED_BYTES)
-    }
-
     /// Writes the header, and gives the writer back, standing at the end.
     ///
     /// # Errors
