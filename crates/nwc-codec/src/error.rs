@@ -98,13 +98,13 @@ pub enum Error {
         /// The element.
         found: f32,
     },
-    /// The probability tables do not fit the configuration.
-    #[error("codec has {found}, expected {expected}")]
+    /// There are more or fewer probability tables than the configuration asks for.
+    #[error("codec has {found} tables, expected {expected}")]
     Tables {
-        /// What the tables are.
-        found: String,
-        /// What the configuration asks for.
-        expected: String,
+        /// Number of tables.
+        found: usize,
+        /// One for each quality level and latent channel.
+        expected: usize,
     },
 
     // === The caller's argument is wrong ===
@@ -163,4 +163,7 @@ pub enum Error {
         #[from]
         source: nwc_entropy::Error,
     },
+    /// A trellis codec met an error.
+    #[error(transparent)]
+    Trellis(#[from] crate::trellis::Error),
 }

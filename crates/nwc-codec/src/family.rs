@@ -1,6 +1,7 @@
 //! A codec of any family.
 
 use crate::file::CodecFile;
+use crate::trellis::{self, TrellisCodec};
 use crate::{Error, NeuralCodec, Result, neural};
 
 /// A codec whose family is known only when its file is read.
@@ -9,6 +10,8 @@ use crate::{Error, NeuralCodec, Result, neural};
 pub enum Codec {
     /// Learned transforms.
     Neural(Box<NeuralCodec>),
+    /// Trellis-coded quantisation, no network.
+    Trellis(Box<TrellisCodec>),
 }
 
 impl Codec {
@@ -20,9 +23,10 @@ impl Codec {
         let file = CodecFile::parse(bytes)?;
         match file.family.as_str() {
             neural::FAMILY => Ok(Self::Neural(Box::new(NeuralCodec::from_file(file)?))),
+            trellis::FAMILY => Ok(Self::Trellis(Box::new(TrellisCodec::from_file(file)?))),
             _ => Err(Error::Family {
                 found: file.family,
-                expected: neural::FAMILY,
+                expected: "neural or trellis",
             }),
         }
     }
@@ -34,6 +38,7 @@ impl Codec {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         match self {
             Self::Neural(codec) => codec.to_bytes(),
+            Self::Trellis(codec) => codec.to_bytes(),
         }
     }
 }

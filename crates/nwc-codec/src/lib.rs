@@ -7,6 +7,7 @@ mod family;
 mod file;
 mod neural;
 mod parallel;
+pub mod trellis;
 
 pub use config::{CodecConfig, PAPER_RATE_COEFFICIENTS};
 pub use error::{Error, Result};

@@ -1,0 +1,127 @@
+//! Value and price of every symbol under every table, looked up instead of computed.
+
+use nwc_entropy::TableSet;
+
+use super::points::PointClass;
+use super::{Error, Reconstruction, Result, TrellisConfig};
+
+/// Symbols up to this magnitude are tabulated; what lies beyond is computed.
+const MAX_TABULATED: i32 = 4096;
+
+/// For each table: its class of points, the value of each symbol in steps, its price in bits.
+#[derive(Debug, Clone)]
+pub(super) struct Levels {
+    reconstruction: Reconstruction,
+    classes: Vec<PointClass>,
+    half: i32,
+    stride: usize,
+    /// `[table][symbol + half]`, in steps.
+    values: Vec<f32>,
+    /// `[table][symbol + half]`: value in steps, price in bits.
+    priced: Vec<[f32; 2]>,
+}
+
+impl Levels {
+    /// Tabulates `tables`, of which there are two a bucket.
+    pub(super) fn new(
+        config: &TrellisConfig,
+        tables: &TableSet,
+        reconstruction: &Reconstruction,
+    ) -> Result<Self> {
+        let expected = config.n_tables();
+        if tables.len() != expected {
+            return Err(Error::ShapeMismatch {
+                what: "number of entropy tables",
+                found: tables.len(),
+                expected,
+            });
+        }
+        if reconstruction.n_buckets() != usize::from(config.n_buckets) {
+            return Err(Error::ShapeMismatch {
+                what: "number of reconstruction buckets",
+                found: reconstruction.n_buckets(),
+                expected: usize::from(config.n_buckets),
+            });
+        }
+        let classes: Vec<_> = (0..expected).map(|table| class_of(config, table)).collect();
+        let half = (0..expected)
+            .filter_map(|table| tables.get(table))
+            .map(|table| {
+                table
+                    .max_symbol()
+                    .saturating_abs()
+                    .max(table.min_symbol().saturating_abs())
+            })
+            .max()
+            .unwrap_or(0)
+            .min(MAX_TABULATED);
+        let stride = 2 * half as usize + 1;
+        let mut priced = Vec::with_capacity(expected * stride);
+        for (table_idx, &class) in classes.iter().enumerate() {
+            for symbol in -half..=half {
+                let value = reconstruction.value(table_idx, class, symbol);
+                priced.push([value, price(tables, table_idx, symbol)]);
+            }
+        }
+        Ok(Self {
+            reconstruction: reconstruction.clone(),
+            classes,
+            half,
+            stride,
+            values: priced.iter().map(|&[value, _]| value).collect(),
+            priced,
+        })
+    }
+
+    /// The class of points of a table.
+    pub(super) fn class(&self, table: usize) -> PointClass {
+        self.classes[table]
+    }
+
+    /// Reconstruction of a symbol, in steps.
+    #[inline(always)]
+    pub(super) fn value(&self, table: usize, symbol: i32) -> f32 {
+        match self.position(table, symbol) {
+            Some(position) => self.values[position],
+            None => self
+                .reconstruction
+                .value(table, self.classes[table], symbol),
+        }
+    }
+
+    /// Reconstruction of a symbol, in steps, and its price in bits.
+    #[inline(always)]
+    pub(super) fn priced(&self, tables: &TableSet, table: usize, symbol: i32) -> [f32; 2] {
+        match self.position(table, symbol) {
+            Some(position) => self.priced[position],
+            None => [
+                self.reconstruction
+                    .value(table, self.classes[table], symbol),
+                price(tables, table, symbol),
+            ],
+        }
+    }
+
+    #[inline(always)]
+    fn position(&self, table: usize, symbol: i32) -> Option<usize> {
+        // A symbol below the range wraps to a huge number.
+        let column = symbol.wrapping_add(self.half) as u32 as usize;
+        (column < self.stride).then_some(table * self.stride + column)
+    }
+}
+
+/// The class of points that a table of `config` codes.
+pub(super) fn class_of(config: &TrellisConfig, table: usize) -> PointClass {
+    match (table & 1, config.has_zero_in_odd_class(table / 2)) {
+        (0, _) => PointClass::Even,
+        (_, false) => PointClass::Odd,
+        (_, true) => PointClass::OddWithZero,
+    }
+}
+
+fn price(tables: &TableSet, table: usize, symbol: i32) -> f32 {
+    // Levels::new has checked that every table of the configuration is there.
+    tables
+        .get(table)
+        .map_or(0.0, |table| table.bits(symbol) as f32)
+}

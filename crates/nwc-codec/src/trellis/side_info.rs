@@ -1,0 +1,182 @@
+//! Scales of a matrix as bytes: four small vectors under the best of a fixed family of tables.
+//!
+//! Layout: step at exponent zero (f32, little endian); for each of `row_step`, `col_step`, `row_rms`,
+//! `col_rms` two bytes: mode and base; then one entropy-coded substream of one lane with all entries
+//! in that order. The mode's low bits are the table, its top bit says that an entry is coded as the
+//! difference to the one before instead of to the base; the first one's predecessor is the base.
+//! Lengths are the matrix's and are not stored.
+
+use nwc_entropy::{CdfTable, DecodeTables, StreamDecoder, StreamEncoder, TableSet};
+
+use super::{Error, Result, TensorScales};
+
+const N_VECTORS: usize = 4;
+const HEADER_BYTES: usize = 4 + 2 * N_VECTORS;
+const DELTA: u8 = 0x80;
+const PRECISION: u32 = 14;
+/// Symbols of a table: −48 to 48; larger ones escape.
+const REACH: i32 = 48;
+/// Ratios of neighbouring masses of the two-sided geometric tables.
+const GEOMETRIC: [f64; 8] = [0.0002, 0.05, 0.2, 0.4, 0.6, 0.72, 0.82, 0.9];
+/// exp(−1 / 2σ²) of the Gaussian tables, for σ = 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8.
+const GAUSSIAN: [f64; 8] = [
+    0.360448, 0.606531, 0.774837, 0.882497, 0.938218, 0.969233, 0.984183, 0.992218,
+];
+
+/// The fixed family; products and sums only, so that it is the same on every machine.
+fn family() -> Result<TableSet> {
+    let two_sided = |one_sided: Vec<f64>| {
+        let total: f64 = one_sided.iter().sum::<f64>() * 2.0 - one_sided[0];
+        let masses =
+            (-REACH..=REACH).map(|symbol| one_sided[symbol.unsigned_abs() as usize] / total);
+        CdfTable::from_pmf(&masses.collect::<Vec<_>>(), -REACH, PRECISION)
+    };
+    let powers = |ratio: f64, ratio_of_ratios: f64| {
+        let mut mass = 1.0;
+        let mut ratio = ratio;
+        let mut masses = Vec::with_capacity(REACH as usize + 1);
+        for _ in 0..=REACH {
+            masses.push(mass);
+            mass *= ratio;
+            ratio *= ratio_of_ratios;
+        }
+        masses
+    };
+    let geometric = GEOMETRIC.iter().map(|&ratio| powers(ratio, 1.0));
+    let gaussian = GAUSSIAN.iter().map(|&ratio| powers(ratio, ratio * ratio));
+    let tables: Result<Vec<_>, _> = geometric.chain(gaussian).map(two_sided).collect();
+    Ok(TableSet::new(tables?)?)
+}
+
+impl TensorScales {
+    /// The scales as bytes, about 2 to 3 bits an entry for scales of real matrices.
+    ///
+    /// # Errors
+    /// Those of [`TensorScales::validate`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.validate()?;
+        let family = family()?;
+        let mut bytes = self.tensor_step.to_le_bytes().to_vec();
+        let mut encoder = StreamEncoder::new(&family);
+        for vector in [&self.row_step, &self.col_step, &self.row_rms, &self.col_rms] {
+            let plan = Plan::best(vector, &family);
+            bytes.extend([plan.mode(), plan.base as u8]);
+            for symbol in plan.symbols(vector) {
+                encoder.push_step(&[plan.table], &[symbol])?;
+            }
+        }
+        bytes.extend(encoder.finish());
+        Ok(bytes)
+    }
+
+    /// Reads the scales of a `rows × cols` matrix.
+    ///
+    /// # Errors
+    /// [`Error::SideInfo`] where the bytes are damaged; those of [`TensorScales::validate`].
+    pub fn from_bytes(bytes: &[u8], rows: usize, cols: usize) -> Result<Self> {
+        let damaged = |reason| Error::SideInfo {
+            n_bytes: bytes.len(),
+            reason,
+        };
+        let (header, stream) = bytes
+            .split_at_checked(HEADER_BYTES)
+            .ok_or(damaged("it ends within its header"))?;
+        let (step, modes) = header.split_at(4);
+        let step: [u8; 4] = step
+            .try_into()
+            .map_err(|_| damaged("it ends within its header"))?;
+        let family = family()?;
+        let decode_tables = DecodeTables::new(&family);
+        let mut decoder = StreamDecoder::new(&decode_tables, stream)?;
+        let mut vectors: [Vec<i8>; N_VECTORS] = Default::default();
+        let lengths = [rows, cols, rows, cols];
+        for ((vector, len), mode) in vectors.iter_mut().zip(lengths).zip(modes.chunks_exact(2)) {
+            let plan = Plan {
+                table: u16::from(mode[0] & !DELTA),
+                is_delta: mode[0] & DELTA != 0,
+                base: mode[1] as i8,
+            };
+            if usize::from(plan.table) >= family.len() {
+                return Err(damaged("a vector names a table that is not in the family"));
+            }
+            let mut previous = plan.base;
+            // Grows with what is decoded, so a false length takes no memory.
+            for _ in 0..len {
+                let mut symbol = [0];
+                decoder.decode_step(&[plan.table], &mut symbol)?;
+                let from = if plan.is_delta { previous } else { plan.base };
+                previous = i32::from(from)
+                    .checked_add(symbol[0])
+                    .and_then(|entry| i8::try_from(entry).ok())
+                    .ok_or(damaged("an exponent is outside of 8 bits"))?;
+                vector.push(previous);
+            }
+        }
+        decoder.finish()?;
+        let [row_step, col_step, row_rms, col_rms] = vectors;
+        let scales = Self {
+            tensor_step: f32::from_le_bytes(step),
+            row_step,
+            col_step,
+            row_rms,
+            col_rms,
+        };
+        scales.validate()?;
+        Ok(scales)
+    }
+}
+
+/// How a vector is coded.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    table: u16,
+    is_delta: bool,
+    base: i8,
+}
+
+impl Plan {
+    /// The cheapest plan for `vector`; ties go to the first.
+    fn best(vector: &[i8], family: &TableSet) -> Self {
+        let mut sorted = vector.to_vec();
+        sorted.sort_unstable();
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
+        let first = vector.first().copied().unwrap_or(0);
+        let mut best = (
+            f64::INFINITY,
+            Self {
+                table: 0,
+                is_delta: false,
+                base: 0,
+            },
+        );
+        for (is_delta, base) in [(false, median), (true, first)] {
+            for table in 0..family.len() as u16 {
+                let plan = Self {
+                    table,
+                    is_delta,
+                    base,
+                };
+                let Some(cdf) = family.get(usize::from(table)) else {
+                    continue;
+                };
+                let bits: f64 = plan.symbols(vector).map(|symbol| cdf.bits(symbol)).sum();
+                if bits < best.0 {
+                    best = (bits, plan);
+                }
+            }
+        }
+        best.1
+    }
+
+    fn mode(self) -> u8 {
+        self.table as u8 | if self.is_delta { DELTA } else { 0 }
+    }
+
+    fn symbols(self, vector: &[i8]) -> impl Iterator<Item = i32> + '_ {
+        let before = std::iter::once(self.base).chain(vector.iter().copied());
+        vector.iter().zip(before).map(move |(&entry, before)| {
+            let from = if self.is_delta { before } else { self.base };
+            i32::from(entry) - i32::from(from)
+        })
+    }
+}
