@@ -1,0 +1,188 @@
+//! Damping and the factor `H = L D Lᵀ` that error feedback runs on.
+
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{
+    LltRegularization, cholesky_in_place, cholesky_in_place_scratch,
+};
+use faer::{Mat, Par};
+use nwc_chunk::ndarray::Array2;
+
+use crate::{Error, Hessian, Result};
+
+/// The authors' damping, METHOD 2.6: a hundredth of the mean diagonal.
+pub const PAPER_DAMPING: f64 = 0.01;
+
+/// Damping is raised no further than this: beyond it the Hessian says nothing any more.
+pub const MAX_DAMPING: f64 = 100.0;
+
+/// The damping that a failed factorisation without any goes on with.
+const FIRST_DAMPING: f64 = 1e-6;
+
+/// `H / mean(diag H) + fraction · I`, `[in, in]`, METHOD 2.6.
+///
+/// # Errors
+/// [`Error::OutOfRange`] where `fraction` is not in `[0, MAX_DAMPING]`; [`Error::NoInput`] where `H` is zero.
+pub fn damp(hessian: &Hessian, fraction: f64) -> Result<Array2<f64>> {
+    let scale = unit_of(hessian, fraction)?;
+    let h = hessian.values();
+    Ok(Array2::from_shape_fn(h.dim(), |(i, j)| {
+        f64::from(h[[i, j]]) / scale + if i == j { fraction } else { 0.0 }
+    }))
+}
+
+/// The factor `L D Lᵀ` of a damped Hessian: unit lower-triangular `L`, diagonal `D`.
+///
+/// One factor serves every block size: [`ldlq`](crate::ldlq) works the block version out as it goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LdlFactor {
+    /// Invariant: square, row-major, unit lower-triangular, finite; above the diagonal zeros.
+    l: Array2<f32>,
+    /// Invariant: as long as `l` is wide, finite and above 0.
+    d: Vec<f64>,
+    mean_diagonal: f64,
+    damping: f64,
+}
+
+impl LdlFactor {
+    /// Damps `hessian` by `fraction` of its mean diagonal and factors it.
+    ///
+    /// Where that is not positive definite, the damping is raised tenfold with a warning until it is.
+    /// Computed in f64 on one thread: the same bytes whatever the machine's load.
+    ///
+    /// # Errors
+    /// As [`damp`]; [`Error::NotPositiveDefinite`] where even [`MAX_DAMPING`] does not help.
+    pub fn new(hessian: &Hessian, fraction: f64) -> Result<Self> {
+        let mean_diagonal = unit_of(hessian, fraction)?;
+        let mut damping = fraction;
+        loop {
+            if let Some((l, d)) = factorize(hessian, mean_diagonal, damping) {
+                return Ok(Self {
+                    l,
+                    d,
+                    mean_diagonal,
+                    damping,
+                });
+            }
+            let raised = (damping * 10.0).max(FIRST_DAMPING);
+            if raised > MAX_DAMPING {
+                return Err(Error::NotPositiveDefinite {
+                    dim: hessian.dim(),
+                    damping,
+                    max: MAX_DAMPING,
+                });
+            }
+            tracing::warn!(
+                dim = hessian.dim(),
+                damping,
+                raised,
+                "hessian is not positive definite, damping raised"
+            );
+            damping = raised;
+        }
+    }
+
+    /// Input features.
+    pub fn dim(&self) -> usize {
+        self.d.len()
+    }
+
+    /// `L`, `[in, in]`, unit lower-triangular.
+    pub fn l(&self) -> &Array2<f32> {
+        &self.l
+    }
+
+    /// `D`, `[in]`, in units of the mean diagonal: of the matrix that [`damp`] gives.
+    pub fn d(&self) -> &[f64] {
+        &self.d
+    }
+
+    /// `D` times the mean diagonal, `[in]`: in units of the undamped `H`, squared activations.
+    ///
+    /// This, not [`LdlFactor::d`], is what can be compared between layers and what step allocation takes.
+    pub fn d_in_hessian_units(&self) -> Vec<f64> {
+        self.d.iter().map(|d| d * self.mean_diagonal).collect()
+    }
+
+    /// What the Hessian was divided by.
+    pub fn mean_diagonal(&self) -> f64 {
+        self.mean_diagonal
+    }
+
+    /// The damping that the factor was found with, at least what was asked for.
+    pub fn damping(&self) -> f64 {
+        self.damping
+    }
+
+    /// The block version of `L`, `[in, in]`: identity blocks of `block_cols` on the diagonal.
+    ///
+    /// Each block column of `L` right-multiplied by the inverse of its diagonal block (METHOD 2.7); then
+    /// `H = L_b D_b L_bᵀ` with the block diagonal `D_b`. The blocks start at column 0, the last may be smaller.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] where `block_cols` is 0.
+    pub fn block_unit_lower(&self, block_cols: usize) -> Result<Array2<f32>> {
+        crate::feedback::check_block_cols(block_cols)?;
+        let mut l = self.l.mapv(f64::from);
+        for start in (0..self.dim()).step_by(block_cols) {
+            let end = (start + block_cols).min(self.dim());
+            // Solves X · L[block, block] = L[.., block] row by row, last column first.
+            for mut row in l.rows_mut().into_iter().skip(start) {
+                for j in (start..end).rev() {
+                    let solved = row[j];
+                    for i in start..j {
+                        row[i] -= f64::from(self.l[[j, i]]) * solved;
+                    }
+                }
+            }
+        }
+        Ok(l.mapv(|x| x as f32))
+    }
+}
+
+/// The mean diagonal that a Hessian is divided by.
+fn unit_of(hessian: &Hessian, fraction: f64) -> Result<f64> {
+    if !(0.0..=MAX_DAMPING).contains(&fraction) {
+        return Err(Error::OutOfRange {
+            what: "damping",
+            found: fraction,
+            allowed: "0 to 100 mean diagonals",
+        });
+    }
+    match hessian.mean_diagonal() {
+        mean if mean > 0.0 => Ok(mean),
+        _ if hessian.dim() == 0 => Ok(1.0),
+        _ => Err(Error::NoInput { dim: hessian.dim() }),
+    }
+}
+
+/// `L` and `D` of the damped Hessian, or nothing where it is not positive definite.
+fn factorize(hessian: &Hessian, scale: f64, damping: f64) -> Option<(Array2<f32>, Vec<f64>)> {
+    let h = hessian.values();
+    let dim = hessian.dim();
+    // Only the lower triangle is read. `h` is symmetric, so its rows serve as columns.
+    let mut chol = Mat::<f64>::from_fn(dim, dim, |i, j| {
+        f64::from(h[[j, i]]) / scale + if i == j { damping } else { 0.0 }
+    });
+    let scratch = cholesky_in_place_scratch::<f64>(dim, Par::Seq, Default::default());
+    cholesky_in_place(
+        chol.as_mut(),
+        LltRegularization::default(),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .ok()?;
+    let roots: Vec<f64> = (0..dim).map(|j| chol[(j, j)]).collect();
+    let mut l = Array2::<f32>::zeros((dim, dim));
+    for (j, &root) in roots.iter().enumerate() {
+        for (slot, &c) in l.column_mut(j).iter_mut().zip(chol.col_as_slice(j)).skip(j) {
+            *slot = (c / root) as f32;
+        }
+    }
+    let d: Vec<f64> = roots.iter().map(|root| root * root).collect();
+    let is_sound = d.iter().all(|&d| d.is_finite() && d > 0.0) && l.iter().all(|l| l.is_finite());
+    is_sound.then_some((l, d))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Rounding to the nearest multiple of a row's step: the quantiser with a known answer.
+
+use std::ops::Range;
+
+use nwc_chunk::ndarray::{ArrayView2, ArrayViewMut2};
+
+use crate::error::{check_len, check_shape, check_step};
+use crate::{BlockQuantizer, QuantizerError, Result};
+
+/// Rounds every weight of row `i` to the nearest multiple of `steps[i]`, ties to even; keeps nothing.
+///
+/// For tests and baselines. [`EntropyScalar`](crate::EntropyScalar) also counts what its symbols would cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoundToNearest {
+    /// Invariant: each finite and above 0.
+    steps: Vec<f32>,
+    n_cols: usize,
+}
+
+impl RoundToNearest {
+    /// A quantiser of matrices `[steps.len(), n_cols]`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`](crate::Error::OutOfRange) for a step that is not finite and above 0.
+    pub fn new(steps: Vec<f32>, n_cols: usize) -> Result<Self> {
+        for &step in &steps {
+            check_step("step of a row", step)?;
+        }
+        Ok(Self { steps, n_cols })
+    }
+}
+
+impl BlockQuantizer for RoundToNearest {
+    fn quantize(
+        &mut self,
+        target: ArrayView2<'_, f32>,
+        cols: Range<usize>,
+        mut reconstruction: ArrayViewMut2<'_, f32>,
+    ) -> Result<(), QuantizerError> {
+        check_block(target.dim(), &cols, (self.steps.len(), self.n_cols))?;
+        for (col, mut out) in target
+            .columns()
+            .into_iter()
+            .zip(reconstruction.columns_mut())
+        {
+            for ((slot, &t), &step) in out.iter_mut().zip(col).zip(&self.steps) {
+                *slot = (t / step).round_ties_even() * step;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a block that is not of a matrix of shape `matrix`.
+pub(crate) fn check_block(
+    found: (usize, usize),
+    cols: &Range<usize>,
+    matrix: (usize, usize),
+) -> Result<()> {
+    check_shape("block", found, (matrix.0, cols.len()))?;
+    if cols.end > matrix.1 {
+        check_len("row of the quantised matrix", cols.end, matrix.1)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use nwc_chunk::ndarray::array;
+
+    use super::*;
+    use crate::no_feedback;
+
+    #[test]
+    fn each_row_has_its_step() {
+        let mut quantizer = RoundToNearest::new(vec![1.0, 0.25], 3).unwrap();
+        let weights = array![[0.4, 0.6, -1.5], [0.4, 0.6, -1.5]];
+        let rounded = no_feedback(weights.view(), 2, &mut quantizer).unwrap();
+        assert_eq!(rounded, array![[0.0, 1.0, -2.0], [0.5, 0.5, -1.5]]);
+    }
+
+    #[test]
+    fn bad_steps_and_shapes_are_refused() {
+        for step in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(RoundToNearest::new(vec![1.0, step], 1).is_err());
+        }
+        let mut quantizer = RoundToNearest::new(vec![1.0], 2).unwrap();
+        for weights in [array![[1.0], [2.0]], array![[1.0, 2.0, 3.0]]] {
+            assert!(no_feedback(weights.view(), 1, &mut quantizer).is_err());
+        }
+    }
+}
