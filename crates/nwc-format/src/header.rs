@@ -1,14 +1,14 @@
 //! The safetensors header: names, dtypes, shapes and places, with nothing of ours in it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 
 use safetensors::tensor::{Metadata, TensorInfo};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::Deserialize;
 
-use crate::layout::{HEADER_ALIGNMENT, LENGTH_BYTES, METADATA_KEY, PADDING};
+use crate::layout::{HEADER_ALIGNMENT, LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY, PADDING};
+use crate::raw::RawHeader;
 use crate::{DType, Error, Limits, Result};
 
 /// One tensor of a safetensors file.
@@ -306,94 +306,16 @@ pub(crate) fn encode(
     let n_json_bytes = (out.len() - LENGTH_BYTES)
         .max(reserve)
         .next_multiple_of(HEADER_ALIGNMENT);
+    if n_json_bytes as u64 > MAX_HEADER_BYTES {
+        return Err(Error::argument(
+            "length of the header in bytes",
+            n_json_bytes.to_string(),
+            format!("at most {MAX_HEADER_BYTES}, which takes fewer tensors in a file"),
+        ));
+    }
     out.resize(LENGTH_BYTES + n_json_bytes, PADDING);
     if let Some(prefix) = out.first_chunk_mut() {
         *prefix = (n_json_bytes as u64).to_le_bytes();
     }
     Ok(out)
-}
-
-/// A header as JSON says it, in file order.
-#[derive(Default)]
-struct RawHeader {
-    entries: Vec<(String, RawEntry)>,
-    metadata: BTreeMap<String, String>,
-}
-
-#[derive(serde::Deserialize)]
-struct RawEntry {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: (u64, u64),
-}
-
-impl<'de> Deserialize<'de> for RawHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
-    }
-}
-
-struct HeaderVisitor;
-
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = RawHeader;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of tensors")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(
-        self,
-        mut map: A,
-    ) -> std::result::Result<Self::Value, A::Error> {
-        let mut raw = RawHeader::default();
-        // Serde's maps let the last of two equal keys win, which lets one file have two readings.
-        let mut seen = std::collections::HashSet::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if !seen.insert(name.clone()) {
-                return Err(de::Error::custom(format_args!(
-                    "name `{name}` is there twice"
-                )));
-            }
-            let in_tensor = |e: A::Error| de::Error::custom(format_args!("tensor `{name}`: {e}"));
-            if name == METADATA_KEY {
-                raw.metadata = map.next_value::<Option<UniqueMap>>()?.unwrap_or_default().0;
-            } else {
-                let entry = map.next_value().map_err(in_tensor)?;
-                raw.entries.push((name, entry));
-            }
-        }
-        Ok(raw)
-    }
-}
-
-/// A map of strings in which a repeated key is an error.
-#[derive(Default)]
-pub(crate) struct UniqueMap(pub(crate) BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for UniqueMap {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct UniqueVisitor;
-        impl<'de> Visitor<'de> for UniqueVisitor {
-            type Value = UniqueMap;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of strings")
-            }
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Self::Value, A::Error> {
-                let mut unique = UniqueMap::default();
-                while let Some((key, value)) = map.next_entry::<String, String>()? {
-                    if unique.0.insert(key.clone(), value).is_some() {
-                        return Err(de::Error::custom(format_args!(
-                            "key `{key}` is there twice"
-                        )));
-                    }
-                }
-                Ok(unique)
-            }
-        }
-        deserializer.deserialize_map(UniqueVisitor)
-    }
 }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::check::is_relative_path;
-use crate::header::{Header, UniqueMap};
+use crate::header::Header;
 use crate::layout::SHARD_SUFFIX;
+use crate::raw::UniqueMap;
 use crate::{Error, INDEX_FILE_NAME, Limits, Result};
 
 /// The index of a checkpoint in several files, plain or ours.

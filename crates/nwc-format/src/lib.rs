@@ -51,6 +51,7 @@ mod layout;
 mod limits;
 mod metadata;
 mod payload;
+mod raw;
 mod reserve;
 mod shard;
 mod stream;

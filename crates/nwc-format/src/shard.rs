@@ -38,7 +38,7 @@ impl ShardHeader {
         let stored = extra
             .remove(DIGEST_KEY)
             .ok_or(Error::MissingMetadata { key: DIGEST_KEY })?;
-        let metadata = ShardMetadata::from_json(&table, extra)?;
+        ShardMetadata::check_version(&table)?;
         let found = header_digest(bytes, &stored)?;
         if found.to_string() != stored {
             return Err(Error::HeaderDigest {
@@ -46,6 +46,7 @@ impl ShardHeader {
                 expected: stored,
             });
         }
+        let metadata = ShardMetadata::from_json(&table, extra)?;
         check_shard(&header, &metadata, limits)?;
         let names = metadata.tensors.iter().enumerate();
         let by_name = names
