@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod batches;
+mod calibrate;
 mod config;
 mod device;
 mod error;
@@ -14,6 +15,9 @@ mod testing;
 mod text;
 mod weights;
 
+pub use calibrate::{
+    CalibrationOptions, CalibrationReport, CalibrationStep, StatisticsSink, calibrate,
+};
 pub use config::{
     Activation, Architecture, Biases, FeedForwardKind, ModelConfig, RopeScaling, RotaryConfig,
 };

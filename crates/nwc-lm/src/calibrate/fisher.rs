@@ -1,0 +1,257 @@
+//! The output Fisher: squared derivatives of the log-likelihood at every linear's output, from the last block back.
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Tensor};
+
+use super::hessian::expert_role;
+use super::labels::{sample_tokens, uniform};
+use super::{CalibrationOptions, CalibrationStep, StatisticsSink};
+use crate::batches::{Batch, embed_batches};
+use crate::error::{Error, Result};
+use crate::model::{Block, Head, LanguageModel, LinearInfo, NoTap, Tap};
+use crate::tensors::{all_finite, to_vec_f32, without_grad};
+
+/// Tokens whose logits, and the graph that made them, are held at once.
+const HEAD_TOKENS: usize = 256;
+
+/// Keeps the outputs of a block's linears, to ask for their gradients.
+#[derive(Default)]
+struct OutputTap {
+    outputs: Vec<(LinearInfo, Tensor)>,
+}
+
+impl Tap for OutputTap {
+    fn output(&mut self, linear: &LinearInfo, output: &Tensor) -> Result<()> {
+        self.outputs.push((linear.clone(), output.shallow_clone()));
+        Ok(())
+    }
+}
+
+/// Σ g² over tokens by weight name, `[out]` in f64.
+#[derive(Default)]
+struct Squares {
+    sums: BTreeMap<String, Tensor>,
+}
+
+impl Squares {
+    fn add(&mut self, name: &str, squares: Tensor) -> Result<()> {
+        match self.sums.get_mut(name) {
+            Some(sum) => drop(sum.f_add_(&squares)?),
+            None => drop(self.sums.insert(name.to_owned(), squares)),
+        }
+        Ok(())
+    }
+
+    fn add_gradient(&mut self, linear: &LinearInfo, gradient: &Tensor) -> Result<()> {
+        let flat = gradient.f_reshape([-1, linear.n_out as i64])?;
+        self.add(
+            &linear.weight_name,
+            flat.f_square()?.f_sum_dim_intlist(0, false, Kind::Double)?,
+        )
+    }
+}
+
+/// Runs all windows forward and back, in groups whose block inputs fit `options.activation_bytes`.
+pub(super) fn output_fisher(
+    model: &LanguageModel<'_>,
+    windows: &[&[u32]],
+    options: &CalibrationOptions,
+    sink: &mut dyn StatisticsSink,
+    progress: &mut dyn FnMut(CalibrationStep),
+) -> Result<()> {
+    let all: Vec<LinearInfo> = model.linears()?;
+    if all
+        .iter()
+        .all(|linear| sink.has_output_fisher(&linear.weight_name))
+    {
+        return Ok(());
+    }
+    let config = model.config();
+    let window_bytes =
+        4 * (options.fisher_window * config.hidden_size) as u64 * (config.n_blocks as u64 + 2);
+    let group =
+        usize::try_from(options.activation_bytes / window_bytes.max(1)).unwrap_or(usize::MAX);
+    let group = group.clamp(1, windows.len());
+    let n_steps = windows.len().div_ceil(group) * config.n_blocks;
+    let mut squares = Squares::default();
+    let mut n_done = 0;
+    for (group_idx, windows) in windows.chunks(group).enumerate() {
+        let first_window = group_idx * group;
+        let mut step = || {
+            n_done += 1;
+            progress(CalibrationStep::Fisher(n_done, n_steps));
+        };
+        group_fisher(
+            model,
+            windows,
+            (options.seed, first_window),
+            &mut squares,
+            &mut step,
+        )?;
+    }
+    let n_tokens = (windows.len() * options.fisher_window) as f64;
+    for linear in &all {
+        let name = &linear.weight_name;
+        if sink.has_output_fisher(name) {
+            continue;
+        }
+        let mean = match squares.sums.get(name) {
+            Some(sum) => sum.f_div_scalar(n_tokens)?,
+            None => sibling_mean(linear, &all, &squares)?.f_div_scalar(n_tokens)?,
+        };
+        if !all_finite(&mean)? {
+            return Err(Error::NonFinite {
+                block: name.clone(),
+            });
+        }
+        sink.output_fisher(name, to_vec_f32(&mean)?)?;
+    }
+    Ok(())
+}
+
+/// For an expert that saw no token: the mean over the block's experts that saw some.
+fn sibling_mean(linear: &LinearInfo, all: &[LinearInfo], squares: &Squares) -> Result<Tensor> {
+    let role = expert_role(linear);
+    let mut mean = Tensor::f_zeros([linear.n_out as i64], (Kind::Double, tch::Device::Cpu))?;
+    let mut n_siblings = 0.0;
+    for other in all
+        .iter()
+        .filter(|other| other.block_idx == linear.block_idx)
+    {
+        if role.is_some()
+            && expert_role(other) == role
+            && let Some(sum) = squares.sums.get(&other.weight_name)
+        {
+            mean = mean.f_add(&sum.f_to_device(tch::Device::Cpu)?)?;
+            n_siblings += 1.0;
+        }
+    }
+    tracing::warn!(
+        linear = linear.weight_name,
+        n_siblings,
+        "no token reached this expert's output"
+    );
+    Ok(mean.f_div_scalar(f64::max(n_siblings, 1.0))?)
+}
+
+fn group_fisher(
+    model: &LanguageModel<'_>,
+    windows: &[&[u32]],
+    (seed, first_window): (u64, usize),
+    squares: &mut Squares,
+    step: &mut dyn FnMut(),
+) -> Result<()> {
+    let mut batches = embed_batches(model, windows)?;
+    // inputs[block][batch]: what each block read.
+    let mut inputs: Vec<Vec<Tensor>> = Vec::with_capacity(model.n_blocks());
+    for block_idx in 0..model.n_blocks() {
+        let block = model.block(block_idx)?;
+        let mut read = Vec::with_capacity(batches.len());
+        for batch in &mut batches {
+            let output =
+                without_grad(|| block.forward(&batch.hidden, &batch.sequence, &mut NoTap, None))?;
+            read.push(std::mem::replace(&mut batch.hidden, output));
+        }
+        inputs.push(read);
+    }
+    let head = model.head()?;
+    let mut gradients = Vec::with_capacity(batches.len());
+    for batch in &batches {
+        gradients.push(head_gradient(&head, batch, (seed, first_window), squares)?);
+    }
+    drop(head);
+    for block_idx in (0..model.n_blocks()).rev() {
+        let block = model.block(block_idx)?;
+        let read = inputs.pop().unwrap_or_default();
+        for ((batch, gradient), input) in batches.iter().zip(&mut gradients).zip(read) {
+            *gradient = block_gradient(&block, batch, &input, gradient, squares)?;
+        }
+        step();
+    }
+    Ok(())
+}
+
+/// The derivative of the drawn labels' summed log-likelihood by the last block's output, like `batch.hidden`.
+fn head_gradient(
+    head: &Head,
+    batch: &Batch,
+    (seed, first_window): (u64, usize),
+    squares: &mut Squares,
+) -> Result<Tensor> {
+    let shape = batch.hidden.size();
+    let (n_windows, window, width) = batch.hidden.size3()?;
+    let states = batch.hidden.f_reshape([n_windows * window, width])?;
+    let numbers: Vec<f32> = batch
+        .windows
+        .clone()
+        .flat_map(|window_idx| uniform(seed, (first_window + window_idx) as u64, window as usize))
+        .collect();
+    let mut gradients = Vec::new();
+    for (slice_idx, numbers) in numbers.chunks(HEAD_TOKENS).enumerate() {
+        let start = (slice_idx * HEAD_TOKENS) as i64;
+        let state = states
+            .f_narrow(0, start, numbers.len() as i64)?
+            .f_detach()?
+            .f_contiguous()?;
+        let state = state.f_set_requires_grad(true)?;
+        let mut tap = OutputTap::default();
+        let log_p = head
+            .forward(&state, &mut tap)?
+            .f_log_softmax(-1, Kind::Float)?;
+        let probabilities = without_grad(|| Ok(log_p.f_detach()?.f_exp()?))?;
+        let labels = without_grad(|| sample_tokens(&probabilities, numbers))?;
+        let likelihood = log_p.f_gather(-1, &labels, false)?.f_sum(Kind::Float)?;
+        // At the logits the expectation over labels is known: E[(1{y=i} - p_i)²] = p_i (1 - p_i).
+        if let Some((logits, _)) = tap.outputs.pop() {
+            let variance = probabilities.f_mul(&probabilities.f_neg()?.f_add_scalar(1.0)?)?;
+            squares.add(
+                &logits.weight_name,
+                variance.f_sum_dim_intlist(0, false, Kind::Double)?,
+            )?;
+        }
+        gradients.push(backward(&likelihood, &state, &tap, squares)?);
+    }
+    Ok(Tensor::f_cat(&gradients, 0)?.f_reshape(shape.as_slice())?)
+}
+
+/// Runs `block` again on its stored input with gradients on, and takes `gradient` at its output to its input.
+fn block_gradient(
+    block: &Block,
+    batch: &Batch,
+    input: &Tensor,
+    gradient: &Tensor,
+    squares: &mut Squares,
+) -> Result<Tensor> {
+    let input = input.f_detach()?.f_set_requires_grad(true)?;
+    let mut tap = OutputTap::default();
+    let output = block.forward(&input, &batch.sequence, &mut tap, None)?;
+    let objective = output.f_mul(gradient)?.f_sum(Kind::Float)?;
+    let gradient = backward(&objective, &input, &tap, squares)?;
+    if without_grad(|| all_finite(&gradient))? {
+        Ok(gradient)
+    } else {
+        Err(Error::NonFinite {
+            block: block.name().to_owned(),
+        })
+    }
+}
+
+/// The derivative of `objective` by `input`; those by the tapped outputs go squared into `squares`.
+fn backward(
+    objective: &Tensor,
+    input: &Tensor,
+    tap: &OutputTap,
+    squares: &mut Squares,
+) -> Result<Tensor> {
+    let mut wanted: Vec<&Tensor> = vec![input];
+    wanted.extend(tap.outputs.iter().map(|(_, output)| output));
+    let mut found = Tensor::f_run_backward(&[objective], &wanted, false, false)?;
+    without_grad(|| {
+        for ((linear, _), gradient) in tap.outputs.iter().zip(found.iter().skip(1)) {
+            squares.add_gradient(linear, gradient)?;
+        }
+        Ok(())
+    })?;
+    Ok(found.swap_remove(0))
+}

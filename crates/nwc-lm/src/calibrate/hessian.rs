@@ -1,0 +1,142 @@
+//! Sums of x xᵀ over the inputs of a block's linears.
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Tensor};
+
+use super::StatisticsSink;
+use crate::error::{Error, Result};
+use crate::model::{LinearInfo, Tap};
+use crate::tensors::{all_finite, to_matrix};
+
+/// One input's running sum.
+#[derive(Debug)]
+struct Sum {
+    info: LinearInfo,
+    /// The weight names of the linears that read this input.
+    linears: Vec<String>,
+    /// Σ x xᵀ in f64 on the model's device; absent until the first token.
+    sum: Option<Tensor>,
+    n_tokens: u64,
+}
+
+/// Collects the Hessians of one block.
+pub(super) struct HessianTap {
+    /// By input key.
+    sums: BTreeMap<String, Sum>,
+    /// Keys in the order of execution.
+    order: Vec<String>,
+}
+
+impl HessianTap {
+    /// For all inputs of `linears` that `sink` does not have yet.
+    pub(super) fn new(linears: &[&LinearInfo], sink: &dyn StatisticsSink) -> Self {
+        let mut tap = Self {
+            sums: BTreeMap::new(),
+            order: Vec::new(),
+        };
+        for info in linears {
+            if sink.has_hessian(&info.input_key) {
+                continue;
+            }
+            let sum = tap.sums.entry(info.input_key.clone()).or_insert_with(|| {
+                tap.order.push(info.input_key.clone());
+                Sum {
+                    info: (*info).clone(),
+                    linears: Vec::new(),
+                    sum: None,
+                    n_tokens: 0,
+                }
+            });
+            sum.linears.push(info.weight_name.clone());
+        }
+        tap
+    }
+
+    /// Gives the means to `sink`; the inputs of experts without tokens are named in `unseen`.
+    pub(super) fn finish(
+        self,
+        block: &str,
+        sink: &mut dyn StatisticsSink,
+        unseen: &mut Vec<String>,
+    ) -> Result<()> {
+        for input_key in &self.order {
+            let Some(sum) = self.sums.get(input_key) else {
+                continue;
+            };
+            let mean = match &sum.sum {
+                Some(total) => total.f_div_scalar(sum.n_tokens as f64)?,
+                None => {
+                    let n_experts = self.siblings(sum).count();
+                    tracing::warn!(input_key, n_experts, "no token reached this expert");
+                    unseen.push(input_key.clone());
+                    self.sibling_mean(sum)?
+                }
+            };
+            if !all_finite(&mean)? {
+                return Err(Error::NonFinite {
+                    block: block.to_owned(),
+                });
+            }
+            sink.hessian(input_key, &sum.linears, sum.n_tokens, to_matrix(&mean)?)?;
+        }
+        Ok(())
+    }
+
+    /// The same input of the block's other experts, where they saw tokens.
+    fn siblings<'a>(&'a self, of: &'a Sum) -> impl Iterator<Item = &'a Sum> {
+        let role = expert_role(&of.info);
+        self.sums.values().filter(move |other| {
+            other.sum.is_some() && role.is_some() && expert_role(&other.info) == role
+        })
+    }
+
+    /// The mean of the siblings' means; the identity where there are none.
+    fn sibling_mean(&self, of: &Sum) -> Result<Tensor> {
+        let mut mean: Option<Tensor> = None;
+        let mut n_siblings = 0.0;
+        for sibling in self.siblings(of) {
+            let Some(total) = &sibling.sum else { continue };
+            let total = total.f_div_scalar(sibling.n_tokens as f64)?;
+            mean = Some(match mean {
+                None => total,
+                Some(sum) => sum.f_add(&total)?,
+            });
+            n_siblings += 1.0;
+        }
+        Ok(match mean {
+            Some(sum) => sum.f_div_scalar(n_siblings)?,
+            None => Tensor::f_eye(of.info.n_in as i64, (Kind::Double, tch::Device::Cpu))?,
+        })
+    }
+}
+
+/// The part of an expert's weight name that all experts of the block share; absent outside experts.
+pub(super) fn expert_role(info: &LinearInfo) -> Option<&str> {
+    let idx = info.expert_idx?;
+    info.weight_name
+        .rsplit_once(&format!(".{idx}."))
+        .map(|(_, role)| role)
+}
+
+impl Tap for HessianTap {
+    fn input(&mut self, linear: &LinearInfo, input: &Tensor) -> Result<()> {
+        // Linears that share an input are told of it one by one; only the first of them counts.
+        if linear.input_key != linear.weight_name {
+            return Ok(());
+        }
+        let Some(sum) = self.sums.get_mut(&linear.input_key) else {
+            return Ok(());
+        };
+        let tokens = input
+            .f_reshape([-1, linear.n_in as i64])?
+            .f_to_kind(Kind::Double)?;
+        let transposed = tokens.f_transpose(0, 1)?;
+        match &mut sum.sum {
+            Some(total) => drop(total.f_addmm_(&transposed, &tokens)?),
+            none => *none = Some(transposed.f_mm(&tokens)?),
+        }
+        sum.n_tokens += tokens.size2()?.0 as u64;
+        Ok(())
+    }
+}
