@@ -1,0 +1,254 @@
+//! Symbols in, one substream out.
+
+use crate::error::{Error, Result};
+use crate::layout::{self, Header};
+use crate::table_set::TableSet;
+use crate::{LANES, STATE_LOW, escape};
+
+/// Up to this many words lane 0 codes the whole substream alone: the states of the other lanes would cost more than
+/// the time that they save is worth.
+const MAX_WORDS_OF_ONE_LANE: usize = 256;
+
+/// Collects the symbols of one substream, and codes them in [`StreamEncoder::finish`].
+///
+/// Symbols come in steps of up to [`LANES`], in the order in which they will be decoded. Memory: 4 bytes a symbol.
+#[derive(Debug, Clone)]
+pub struct StreamEncoder<'t> {
+    tables: &'t TableSet,
+    /// Index of each symbol's bin among all bins of the set.
+    bins: Vec<u32>,
+    /// Invariant: each 1 to `LANES`; their sum is `bins.len()`; there are at most `u32::MAX`.
+    step_lens: Vec<u8>,
+    escapes: Vec<u8>,
+}
+
+/// Words go in from the back: what is coded last is read first.
+struct WordStack {
+    words: Vec<u16>,
+    /// Where the words start; before it the buffer is free.
+    start: usize,
+}
+
+impl<'t> StreamEncoder<'t> {
+    /// An empty substream over `tables`.
+    pub fn new(tables: &'t TableSet) -> Self {
+        Self {
+            tables,
+            bins: Vec::new(),
+            step_lens: Vec::new(),
+            escapes: Vec::new(),
+        }
+    }
+
+    /// Adds one step: `symbols[l]` is coded by table `table_idx[l]` in lane `l`. A step of no symbols is no step.
+    ///
+    /// # Errors
+    /// [`Error::StepTooLong`], [`Error::LengthMismatch`], [`Error::TableIndexOutOfRange`], [`Error::TooManySteps`];
+    /// nothing is added then.
+    pub fn push_step(&mut self, table_idx: &[u16], symbols: &[i32]) -> Result<()> {
+        if symbols.len() > LANES {
+            return Err(Error::StepTooLong {
+                len: symbols.len(),
+                max: LANES,
+            });
+        }
+        self.push_all(table_idx, symbols)
+    }
+
+    /// Adds `symbols` in steps of [`LANES`], the last of which may be shorter; `table_idx` has one table a symbol.
+    ///
+    /// # Errors
+    /// As [`StreamEncoder::push_step`]; nothing is added then.
+    pub fn push_all(&mut self, table_idx: &[u16], symbols: &[i32]) -> Result<()> {
+        if symbols.len() != table_idx.len() {
+            return Err(Error::LengthMismatch {
+                n_table_idx: table_idx.len(),
+                n_symbols: symbols.len(),
+            });
+        }
+        self.check_steps(symbols.len())?;
+        let n_tables = self.tables.len();
+        if let Some(&table_idx) = table_idx.iter().find(|&&idx| usize::from(idx) >= n_tables) {
+            return Err(Error::TableIndexOutOfRange {
+                table_idx,
+                n_tables,
+            });
+        }
+        self.push(table_idx.iter().copied(), symbols);
+        Ok(())
+    }
+
+    /// As [`StreamEncoder::push_all`], where lane `l` uses table `table_of_lane[l]` in every step.
+    ///
+    /// # Errors
+    /// As [`StreamEncoder::push_step`]; nothing is added then.
+    pub fn push_bulk(&mut self, table_of_lane: &[u16; LANES], symbols: &[i32]) -> Result<()> {
+        self.check_steps(symbols.len())?;
+        let n_tables = self.tables.len();
+        if let Some(&table_idx) = table_of_lane
+            .iter()
+            .find(|&&idx| usize::from(idx) >= n_tables)
+        {
+            return Err(Error::TableIndexOutOfRange {
+                table_idx,
+                n_tables,
+            });
+        }
+        for step in symbols.chunks(LANES) {
+            self.push(table_of_lane.iter().copied(), step);
+        }
+        Ok(())
+    }
+
+    fn check_steps(&self, n_symbols: usize) -> Result<()> {
+        match u32::try_from(self.step_lens.len() + n_symbols.div_ceil(LANES)) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::TooManySteps { max: u32::MAX }),
+        }
+    }
+
+    /// Adds symbols whose table indices are valid.
+    fn push(&mut self, table_idx: impl Iterator<Item = u16>, symbols: &[i32]) {
+        let bases = &self.tables.flat().bases;
+        let all = self.tables.tables();
+        let escapes = &mut self.escapes;
+        self.bins
+            .extend(symbols.iter().zip(table_idx).map(|(&symbol, idx)| {
+                let table = &all[usize::from(idx)];
+                let bin = table.bin(symbol);
+                if bin == table.n_symbols() {
+                    escape::write(escapes, symbol, table.min_symbol(), table.max_symbol());
+                }
+                bases[usize::from(idx)] + bin as u32
+            }));
+        self.step_lens
+            .extend(symbols.chunks(LANES).map(|step| step.len() as u8));
+    }
+
+    /// Symbols added so far.
+    pub fn n_symbols(&self) -> usize {
+        self.bins.len()
+    }
+
+    /// The substream's bytes.
+    pub fn finish(self) -> Vec<u8> {
+        let n_steps = self.step_lens.len() as u32;
+        let n_lanes = usize::from(self.step_lens.iter().copied().max().unwrap_or(0));
+        if n_steps == 0 {
+            return vec![0];
+        }
+        let mut n_tail_steps = self.tail_steps(n_lanes);
+        // The tail's start depends on the header, the header on the tail's length: one word more may come out than
+        // was counted, then the tail is cut by a step.
+        let (header, tail_state, tail_words) = loop {
+            let alone = n_tail_steps == n_steps;
+            let header = Header {
+                n_steps,
+                n_tail_steps,
+                n_lanes: if alone { 1 } else { n_lanes },
+            };
+            let (state, words) = self.encode_tail(&header);
+            if alone || words.as_slice().len() < n_lanes {
+                break (header, state, words);
+            }
+            n_tail_steps -= 1;
+        };
+        let mut states = [STATE_LOW; LANES];
+        states[0] = tail_state;
+        if header.n_lanes == 1 {
+            return layout::write(&header, &states[..1], tail_words.as_slice(), &self.escapes);
+        }
+        for (state, &word) in states[1..].iter_mut().zip(tail_words.as_slice()) {
+            *state |= u32::from(word);
+        }
+        let main_steps = &self.step_lens[..(n_steps - n_tail_steps) as usize];
+        let n_main = main_steps.iter().map(|&len| usize::from(len)).sum();
+        let mut words = WordStack::new(n_main);
+        let mut end = n_main;
+        for &len in main_steps.iter().rev() {
+            let start = end - usize::from(len);
+            let bins = &self.bins[start..end];
+            for (state, &bin) in states.iter_mut().zip(bins).rev() {
+                *state = self.encode_symbol(*state, bin, &mut words);
+            }
+            end = start;
+        }
+        layout::write(&header, &states[..n_lanes], words.as_slice(), &self.escapes)
+    }
+
+    /// Steps at the end that lane 0 codes alone: as many as give one word to each other lane, or all.
+    fn tail_steps(&self, n_lanes: usize) -> u32 {
+        if n_lanes == 1 {
+            return self.step_lens.len() as u32;
+        }
+        let mut words = WordStack::new(MAX_WORDS_OF_ONE_LANE + LANES);
+        let (mut state, mut end, mut n_tail_steps) = (STATE_LOW, self.bins.len(), 0);
+        for (n_before, &len) in (0..).zip(self.step_lens.iter().rev()) {
+            let start = end - usize::from(len);
+            for &bin in self.bins[start..end].iter().rev() {
+                state = self.encode_symbol(state, bin, &mut words);
+            }
+            end = start;
+            let n_words = words.as_slice().len();
+            if n_words < n_lanes {
+                n_tail_steps = n_before + 1;
+            }
+            if n_words > MAX_WORDS_OF_ONE_LANE {
+                return n_tail_steps;
+            }
+        }
+        self.step_lens.len() as u32
+    }
+
+    /// Codes the last steps in lane 0 alone.
+    fn encode_tail(&self, header: &Header) -> (u32, WordStack) {
+        let first_step = (header.n_steps - header.n_tail_steps) as usize;
+        let n_tail: usize = self.step_lens[first_step..]
+            .iter()
+            .map(|&len| usize::from(len))
+            .sum();
+        let mut words = WordStack::new(n_tail);
+        let mut state = header.final_state();
+        for &bin in self.bins[self.bins.len() - n_tail..].iter().rev() {
+            state = self.encode_symbol(state, bin, &mut words);
+        }
+        (state, words)
+    }
+
+    #[inline(always)]
+    fn encode_symbol(&self, mut state: u32, bin: u32, words: &mut WordStack) -> u32 {
+        let flat = self.tables.flat();
+        let precision = self.tables.precision();
+        let interval = flat.intervals[bin as usize];
+        let (start, mass) = (interval & 0xffff, interval >> 16);
+        // mass < 2^precision, so the limit fits in 32 bits.
+        if state >= mass << (32 - precision) {
+            words.push(state as u16);
+            state >>= 16;
+        }
+        let quotient =
+            ((u64::from(state) * flat.reciprocals[bin as usize]) >> (32 + precision)) as u32;
+        // quotient · 2^precision + state mod mass + start
+        state + start + quotient * ((1 << precision) - mass)
+    }
+}
+
+impl WordStack {
+    /// Room for `n_words`; each symbol gives one at most.
+    fn new(n_words: usize) -> Self {
+        Self {
+            words: vec![0; n_words],
+            start: n_words,
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, word: u16) {
+        self.start -= 1;
+        self.words[self.start] = word;
+    }
+
+    fn as_slice(&self) -> &[u16] {
+        &self.words[self.start..]
+    }
+}
