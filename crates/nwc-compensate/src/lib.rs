@@ -30,18 +30,30 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod entropy_scalar;
 mod error;
 mod factor;
 mod feedback;
 mod hessian;
+mod importance;
 mod proxy;
 mod quantizer;
 mod round_to_nearest;
+mod scale_prediction;
+mod statistics;
+mod steps;
 
+pub use entropy_scalar::{Centroids, EntropyScalar};
 pub use error::{Error, Result};
 pub use factor::{LdlFactor, MAX_DAMPING, PAPER_DAMPING, damp};
 pub use feedback::{ldlq, no_feedback};
 pub use hessian::Hessian;
+pub use importance::{PAPER_LEVEL_FRACTIONS, check_levels, levels_by_weight, quality_levels};
 pub use proxy::proxy_loss;
 pub use quantizer::{BlockQuantizer, QuantizerError};
 pub use round_to_nearest::RoundToNearest;
+pub use scale_prediction::{MAX_SCALE_INDEX, ScalePrediction};
+pub use statistics::LayerStatistics;
+pub use steps::{
+    D_FLOOR, FISHER_FLOOR, StepAllocation, StepBasis, StepFactors, kl_per_weight, predicted_kl,
+};

@@ -1,0 +1,210 @@
+//! How large the symbols of every weight will be, from two small vectors.
+
+use nwc_chunk::ndarray::{Array1, Array2, ArrayView2, Axis};
+
+use crate::error::check_shape;
+use crate::steps::exponents;
+use crate::{Error, Result, StepFactors};
+
+/// Row and column indices lie in `±MAX_SCALE_INDEX`: 25 octaves, far beyond any rate.
+pub const MAX_SCALE_INDEX: i8 = 100;
+
+/// Alternations of the fit: the first rows are fitted before any column is known, the second corrects them.
+const N_SWEEPS: usize = 2;
+
+/// The predicted scale of `w_ij / step_ij`: row rms times column rms, in quarter octaves.
+///
+/// `σ_ij ≈ 2^((rows[i] + cols[j]) / 4)`; [`ScalePrediction::bucket`] picks the table that codes the symbol.
+/// Plain data: stored with the tensor, a byte a row and a byte a column, and handed on as two slices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScalePrediction {
+    /// Quarter-octave index of every output row, `[out]`, the layer's overall scale included.
+    pub rows: Vec<i8>,
+    /// Quarter-octave index of every input column, `[in]`, about 0.
+    pub cols: Vec<i8>,
+}
+
+impl ScalePrediction {
+    /// Fits the prediction to `weights`, `[out, in]`, under the steps that `factors` gives at `delta`.
+    ///
+    /// `r_i² = mean_j u_ij² / c_j²` and `c_j² = mean_i u_ij² / r_i²` in turn, with `u_ij = w_ij / step_ij`:
+    /// the most likely separable variance of a Gaussian. Then the columns' mean logarithm is moved to the rows.
+    /// Rows and columns of zeros get the smallest index and take no part.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] where `factors` is not of the matrix; [`Error::NonFinite`] for a weight;
+    /// [`Error::OutOfRange`] where `delta` gives no usable step.
+    pub fn fit(weights: ArrayView2<'_, f32>, factors: &StepFactors, delta: f32) -> Result<Self> {
+        let base_step = factors.base_step(delta);
+        crate::error::check_step("base step", base_step)?;
+        let row_steps = factors.row_steps(base_step);
+        let col_factors = factors.col_factors();
+        check_shape(
+            "step factors",
+            (row_steps.len(), col_factors.len()),
+            weights.dim(),
+        )?;
+        if let Some(((row, col), &found)) = weights.indexed_iter().find(|(_, w)| !w.is_finite()) {
+            return Err(Error::NonFinite {
+                what: "weight",
+                row,
+                col,
+                found,
+            });
+        }
+        // u², normalised in place by the rms found so far. f64, so that no square overflows.
+        let mut squares = Array2::<f64>::zeros(weights.dim());
+        for (mut out, (row, step)) in squares
+            .rows_mut()
+            .into_iter()
+            .zip(weights.rows().into_iter().zip(&row_steps))
+        {
+            for (slot, (&w, factor)) in out.iter_mut().zip(row.iter().zip(&col_factors)) {
+                let u = f64::from(w) / (f64::from(*step) * f64::from(*factor));
+                *slot = u * u;
+            }
+        }
+        let mut row_logs = Array1::<f64>::zeros(weights.nrows());
+        let mut col_logs = Array1::<f64>::zeros(weights.ncols());
+        for _ in 0..N_SWEEPS {
+            normalize(&mut squares, Axis(0), &mut row_logs);
+            normalize(&mut squares, Axis(1), &mut col_logs);
+        }
+        let live: Vec<f64> = col_logs.iter().copied().filter(|x| x.is_finite()).collect();
+        let shift = live.iter().sum::<f64>() / live.len().max(1) as f64;
+        Ok(Self {
+            rows: indices(row_logs.iter().map(|x| x + shift)),
+            cols: indices(col_logs.iter().map(|x| x - shift)),
+        })
+    }
+
+    /// Predicted scale of the symbol of weight `(i, j)`, in quarter octaves above one step.
+    ///
+    /// An index outside of the layer counts as 0.
+    pub fn bucket(&self, row_idx: usize, col_idx: usize) -> i16 {
+        let at = |indices: &[i8], idx: usize| i16::from(indices.get(idx).copied().unwrap_or(0));
+        at(&self.rows, row_idx) + at(&self.cols, col_idx)
+    }
+}
+
+/// Divides each lane along `axis` of squares by its mean square and adds its log2 rms to `logs`.
+///
+/// A lane of zeros has log −∞ and stays as it is; entries of lanes that are zero do not dilute the others' means.
+fn normalize(squares: &mut Array2<f64>, axis: Axis, logs: &mut Array1<f64>) {
+    let across = Axis(1 - axis.index());
+    let n_live = squares
+        .axis_iter(across)
+        .filter(|lane| lane.iter().any(|&u| u > 0.0))
+        .count();
+    for (mut lane, log) in squares.axis_iter_mut(axis).zip(logs) {
+        let mean = lane.sum() / n_live.max(1) as f64;
+        *log += 0.5 * mean.log2();
+        if mean > 0.0 {
+            lane /= mean;
+        }
+    }
+}
+
+fn indices(logs: impl Iterator<Item = f64>) -> Vec<i8> {
+    let logs: Vec<f64> = logs.collect();
+    exponents(&logs)
+        .into_iter()
+        .map(|k| k.clamp(-MAX_SCALE_INDEX, MAX_SCALE_INDEX))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nwc_chunk::ndarray::array;
+    use proptest::prelude::*;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn unit_steps(rows: usize, cols: usize) -> StepFactors {
+        StepFactors {
+            rows: vec![0; rows],
+            cols: vec![0; cols],
+            tensor_log2: 0.0,
+        }
+    }
+
+    /// Fits weights of known row and column scales and compares every bucket, to one quarter octave.
+    #[track_caller]
+    fn check(row_octaves: &[f64], col_octaves: &[f64], factors: &StepFactors, delta: f32) {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let shape = (row_octaves.len(), col_octaves.len());
+        let sigma = |i: usize, j: usize| (row_octaves[i] + col_octaves[j]).exp2();
+        let weights = Array2::from_shape_fn(shape, |(i, j)| {
+            // Signs of a fixed size: the rms of any lane is known exactly.
+            let sign = if rng.random() { 1.0 } else { -1.0 };
+            (sign * sigma(i, j)) as f32
+        });
+        let prediction = ScalePrediction::fit(weights.view(), factors, delta).unwrap();
+        for i in 0..shape.0 {
+            for j in 0..shape.1 {
+                let expected = 4.0 * (sigma(i, j) / f64::from(factors.step(i, j, delta))).log2();
+                let found = f64::from(prediction.bucket(i, j));
+                assert!(
+                    (found - expected).abs() <= 1.01,
+                    "({i}, {j}) is {found}, expected {expected}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn separable_scales_are_found(
+            row_octaves in prop::collection::vec(-4.0..4.0_f64, 0..9),
+            col_octaves in prop::collection::vec(-4.0..4.0_f64, 0..9),
+            row_steps in prop::collection::vec(-20..20_i8, 9),
+            col_steps in prop::collection::vec(-20..20_i8, 9),
+            delta in 0.01..2.0_f32,
+        ) {
+            let factors = StepFactors {
+                rows: row_steps[..row_octaves.len()].to_vec(),
+                cols: col_steps[..col_octaves.len()].to_vec(),
+                tensor_log2: 0.3,
+            };
+            check(&row_octaves, &col_octaves, &factors, delta);
+        }
+    }
+
+    #[test]
+    fn lanes_of_zeros_take_no_part() {
+        let weights = array![[1.0, 0.0, 4.0], [0.0, 0.0, 0.0], [2.0, 0.0, 8.0]];
+        let prediction = ScalePrediction::fit(weights.view(), &unit_steps(3, 3), 1.0).unwrap();
+        let of = |i, j| prediction.bucket(i, j);
+        assert_eq!([of(0, 0), of(0, 2), of(2, 0), of(2, 2)], [0, 8, 4, 12]);
+        assert_eq!(prediction.rows[1], -MAX_SCALE_INDEX);
+        assert_eq!(prediction.cols[1], -MAX_SCALE_INDEX);
+        let zeros = Array2::<f32>::zeros((2, 2));
+        let prediction = ScalePrediction::fit(zeros.view(), &unit_steps(2, 2), 1.0).unwrap();
+        assert_eq!(prediction.bucket(0, 0), -2 * i16::from(MAX_SCALE_INDEX));
+        assert_eq!(prediction.bucket(9, 9), 0);
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        let fit = |weights: Array2<f32>, delta| {
+            ScalePrediction::fit(weights.view(), &unit_steps(1, 1), delta)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            fit(array![[1.0, 2.0]], 1.0),
+            "step factors is 1 x 1, expected 1 x 2"
+        );
+        assert_eq!(
+            fit(array![[f32::NAN]], 1.0),
+            "weight (0, 0) is NaN, expected a finite number"
+        );
+        assert_eq!(
+            fit(array![[1.0]], 0.0),
+            "base step is 0, allowed: a finite number above 0"
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! One global step in units of the model's KL divergence, and what it means for every weight.
+//!
+//! To second order the KL divergence of a compressed model, in nats a token, is
+//! `½ Σ_ij E[g_i²] D_j e_ij²` over the weights of all layers: `E[g_i²]` the output Fisher of row `i`, `D_j` the
+//! LDL diagonal of the input Hessian, `e_ij` the quantiser's own error under feedback. A uniform quantiser of
+//! step `s_ij` has an error of variance `s_ij²/12`, so at a given rate the sum is least where every weight adds
+//! the same, `s_ij = Δ / sqrt(E[g_i²] D_j)` with one `Δ` for the whole model, and each weight then adds `Δ²/24`.
+//! Source: reverse water-filling over input directions and output rows; DESIGN, "layer, column and row step".
+
+use nwc_chunk::ndarray::ArrayView2;
+use nwc_chunk::row_scales;
+
+use crate::error::{check_len, check_shape};
+use crate::statistics::check_fisher;
+use crate::{Error, Result};
+
+/// A row's Fisher counts as at least this share of its layer's mean: no step is more than 5 octaves above the
+/// one of an average row. Rows that calibration never saw to matter would be dropped altogether otherwise.
+pub const FISHER_FLOOR: f64 = 1e-3;
+
+/// A column's `D` counts as at least this share of its layer's mean. The usual damping of 0.01 keeps it above
+/// that already, so this binds only where damping was turned off.
+pub const D_FLOOR: f64 = 1e-3;
+
+/// The octave is cut in four. Rounding a row's and a column's exponent, each by up to an eighth of an octave,
+/// costs 1 % of the distortion, which is 0.007 bit a weight.
+const PER_OCTAVE: f64 = 4.0;
+
+/// `2^(k/4)` for `k` in `0..4`, so that decoding needs no libm.
+const QUARTER_OCTAVES: [f64; 4] = [
+    1.0,
+    1.189_207_115_002_721_1,
+    std::f64::consts::SQRT_2,
+    1.681_792_830_507_429,
+];
+
+/// Steps of one layer `[out, in]` per unit of the global step, in a byte a row and a byte a column.
+///
+/// `step(i, j) = Δ · 2^tensor_log2 · 2^(rows[i]/4) · 2^(cols[j]/4)`, in the unit of the weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepFactors {
+    /// Quarter-octave exponents of the output rows, `[out]`.
+    pub rows: Vec<i8>,
+    /// Quarter-octave exponents of the input columns, `[in]`.
+    pub cols: Vec<i8>,
+    /// Base-2 logarithm of the layer's geometric mean step at `Δ = 1`, up to the rounding of the exponents.
+    pub tensor_log2: f32,
+}
+
+/// What an allocation was based on, and so the unit of its `Δ`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StepBasis {
+    /// Fisher and Hessian: `s_ij = Δ / sqrt(E[g_i²] D_j)`; `Δ²/24` is the KL divergence that a weight adds.
+    Kl,
+    /// Hessian only: `s_ij = Δ · σ_i · sqrt(geometric mean D / D_j)`; `Δ` is relative to the row's deviation `σ_i`.
+    Columns,
+    /// Fisher only: `s_ij = Δ · geometric mean σ · sqrt(geometric mean E[g²] / E[g_i²])`; `Δ` is relative.
+    Rows,
+    /// No statistics: `s_ij = Δ · σ_i`; `Δ` is relative, every row has the same relative error.
+    RowScales,
+}
+
+impl StepBasis {
+    /// Whether `Δ` is in units of the model's KL divergence, and not relative to the layer's own weights.
+    ///
+    /// Layers of the two kinds cannot share a `Δ`: [`StepFactors::mean_log2_step`] and
+    /// [`StepFactors::shifted`] put them on one scale.
+    pub fn is_kl(self) -> bool {
+        self == Self::Kl
+    }
+}
+
+/// The factors of a layer and what they rest on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepAllocation {
+    /// The steps.
+    pub factors: StepFactors,
+    /// The unit of their `Δ`.
+    pub basis: StepBasis,
+}
+
+/// # Allocation
+impl StepFactors {
+    /// Allocates the steps of one layer from what is known about it.
+    ///
+    /// `weights` is `[out, in]` as stored, not normalised. `d`, `[in]`, is the LDL diagonal in units of the
+    /// undamped Hessian, [`LdlFactor::d_in_hessian_units`](crate::LdlFactor::d_in_hessian_units).
+    /// `output_fisher`, `[out]`, is `E[g_i²]`. Both are floored ([`FISHER_FLOOR`], [`D_FLOOR`]).
+    /// A Fisher of zeros says nothing and counts as none, with a warning. See [`StepBasis`] for what becomes
+    /// of a layer with less than both.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`]; [`Error::Negative`] or [`Error::NonFinite`] for a statistic;
+    /// [`Error::OutOfRange`] for a `D` that is not finite and above 0.
+    pub fn allocate(
+        weights: ArrayView2<'_, f32>,
+        d: Option<&[f64]>,
+        output_fisher: Option<&[f32]>,
+    ) -> Result<StepAllocation> {
+        let (n_rows, n_cols) = weights.dim();
+        let d_logs = d.map(|d| d_logs(d, n_cols)).transpose()?;
+        let fisher_logs = match output_fisher {
+            Some(fisher) => fisher_logs(fisher, n_rows)?,
+            None => None,
+        };
+        let sigma_logs = || -> Vec<f64> {
+            let scales = row_scales(weights);
+            scales.iter().map(|s| s.to_f64().log2()).collect()
+        };
+        // Base-2 logarithms of the row and column parts of a step; the exponent −½ belongs to both statistics.
+        let halved = |logs: Vec<f64>| logs.into_iter().map(|x| -0.5 * x).collect::<Vec<_>>();
+        let (rows, cols, basis) = match (fisher_logs, d_logs) {
+            (Some(fisher), Some(d)) => (halved(fisher), halved(d), StepBasis::Kl),
+            (None, Some(d)) => (sigma_logs(), centred(halved(d)), StepBasis::Columns),
+            (Some(fisher), None) => {
+                let sigma = mean(&sigma_logs());
+                let rows = centred(halved(fisher)).iter().map(|x| x + sigma).collect();
+                (rows, vec![0.0; n_cols], StepBasis::Rows)
+            }
+            (None, None) => (sigma_logs(), vec![0.0; n_cols], StepBasis::RowScales),
+        };
+        let factors = Self {
+            tensor_log2: (mean(&rows) + mean(&cols)) as f32,
+            rows: exponents(&centred(rows)),
+            cols: exponents(&centred(cols)),
+        };
+        Ok(StepAllocation { factors, basis })
+    }
+
+    /// The same steps times `2^log2`.
+    pub fn shifted(&self, log2: f32) -> Self {
+        Self {
+            tensor_log2: self.tensor_log2 + log2,
+            ..self.clone()
+        }
+    }
+}
+
+/// # Steps
+impl StepFactors {
+    /// The step of weight `(i, j)` at the global step `delta`, in the unit of the weights.
+    ///
+    /// Exactly `row_steps(base_step(delta))[i] * col_factors()[j]` in f32. An index outside of the layer has
+    /// the exponent 0.
+    pub fn step(&self, i: usize, j: usize, delta: f32) -> f32 {
+        let exponent = |exponents: &[i8], idx: usize| exponents.get(idx).copied().unwrap_or(0);
+        row_step(self.base_step(delta), exponent(&self.rows, i))
+            * quarter_octaves(exponent(&self.cols, j)) as f32
+    }
+
+    /// `delta · 2^tensor_log2`: the one number of a layer that takes a libm to find. Store it and not its parts
+    /// where two machines have to agree on the steps.
+    pub fn base_step(&self, delta: f32) -> f32 {
+        (f64::from(delta) * f64::from(self.tensor_log2).exp2()) as f32
+    }
+
+    /// `base_step · 2^(rows[i]/4)` for every row, `[out]`.
+    pub fn row_steps(&self, base_step: f32) -> Vec<f32> {
+        self.rows.iter().map(|&k| row_step(base_step, k)).collect()
+    }
+
+    /// `2^(cols[j]/4)` for every column, `[in]`.
+    pub fn col_factors(&self) -> Vec<f32> {
+        self.cols
+            .iter()
+            .map(|&k| quarter_octaves(k) as f32)
+            .collect()
+    }
+
+    /// Mean base-2 logarithm of the steps of all weights at `Δ = 1`; with the weights' own size it tells the rate.
+    pub fn mean_log2_step(&self) -> f64 {
+        let mean_octaves = |exponents: &[i8]| {
+            let sum: i64 = exponents.iter().map(|&k| i64::from(k)).sum();
+            sum as f64 / PER_OCTAVE / exponents.len().max(1) as f64
+        };
+        f64::from(self.tensor_log2) + mean_octaves(&self.rows) + mean_octaves(&self.cols)
+    }
+}
+
+/// `½ Σ_ij E[g_i²] D_j e_ij²`: the KL divergence, in nats a token, that a layer's errors add to second order.
+///
+/// `output_fisher` is `[out]`, `d` is `[in]` in units of the undamped Hessian, `errors` is `[out, in]`: under
+/// feedback what the quantiser did to its own target, not to the original weights.
+///
+/// # Errors
+/// [`Error::ShapeMismatch`].
+pub fn predicted_kl(output_fisher: &[f32], d: &[f64], errors: ArrayView2<'_, f32>) -> Result<f64> {
+    check_shape("errors", errors.dim(), (output_fisher.len(), d.len()))?;
+    let mut kl = 0.0;
+    for (row, &fisher) in errors.rows().into_iter().zip(output_fisher) {
+        let weighted: f64 = row
+            .iter()
+            .zip(d)
+            .map(|(&e, d)| d * f64::from(e) * f64::from(e))
+            .sum();
+        kl += 0.5 * f64::from(fisher) * weighted;
+    }
+    Ok(kl)
+}
+
+/// `Δ²/24`: the KL divergence, in nats a token, that one weight adds under [`StepBasis::Kl`] at high rates.
+pub fn kl_per_weight(delta: f32) -> f64 {
+    f64::from(delta) * f64::from(delta) / 24.0
+}
+
+/// Floored logarithms of the LDL diagonal.
+fn d_logs(d: &[f64], n_cols: usize) -> Result<Vec<f64>> {
+    check_len("diagonal of the factor", d.len(), n_cols)?;
+    if let Some(&found) = d.iter().find(|d| !(d.is_finite() && **d > 0.0)) {
+        return Err(Error::OutOfRange {
+            what: "diagonal of the factor",
+            found,
+            allowed: "finite numbers above 0",
+        });
+    }
+    let floor = D_FLOOR * mean(d);
+    Ok(d.iter().map(|d| d.max(floor).log2()).collect())
+}
+
+/// Floored logarithms of the output Fisher; none where it is zero.
+fn fisher_logs(fisher: &[f32], n_rows: usize) -> Result<Option<Vec<f64>>> {
+    check_fisher(fisher, n_rows)?;
+    let fisher: Vec<f64> = fisher.iter().map(|&g| f64::from(g)).collect();
+    let floor = FISHER_FLOOR * mean(&fisher);
+    if n_rows > 0 && floor == 0.0 {
+        tracing::warn!(
+            n_rows,
+            "output fisher is all zeros, steps are set without it"
+        );
+        return Ok(None);
+    }
+    Ok(Some(fisher.iter().map(|g| g.max(floor).log2()).collect()))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+fn centred(mut logs: Vec<f64>) -> Vec<f64> {
+    let mean = mean(&logs);
+    for log in &mut logs {
+        *log -= mean;
+    }
+    logs
+}
+
+/// Base-2 logarithms to quarter octaves; beyond ±31.75 octaves the nearest that a byte holds.
+pub(crate) fn exponents(logs: &[f64]) -> Vec<i8> {
+    let limit = f64::from(i8::MAX);
+    let exponent = |log: &f64| (PER_OCTAVE * log).round().clamp(-limit, limit) as i8;
+    logs.iter().map(exponent).collect()
+}
+
+fn row_step(base_step: f32, exponent: i8) -> f32 {
+    (f64::from(base_step) * quarter_octaves(exponent)) as f32
+}
+
+/// `2^(exponent / 4)`, the same bits on every machine.
+fn quarter_octaves(exponent: i8) -> f64 {
+    let octaves = i32::from(exponent).div_euclid(4);
+    let rest = usize::from(exponent.rem_euclid(4).unsigned_abs());
+    QUARTER_OCTAVES[rest] * 2_f64.powi(octaves)
+}
+
+#[cfg(test)]
+mod tests;
