@@ -1,2 +1,41 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask test`, `cargo xtask reproduce` and what they stand on.
+#![forbid(unsafe_code)]
+
+mod fetch;
+mod fixtures;
+mod flags;
+mod libtorch;
+mod model;
+mod report;
+mod reproduce;
+mod test;
+mod tidy;
+mod wheel;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::flags::{Command, Xtask};
+
+fn main() -> ExitCode {
+    match run(Xtask::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Test(flags) => test::run(&flags),
+        Command::Tidy => tidy::run(),
+        Command::Reproduce(flags) => reproduce::run(&flags),
+        Command::Model(flags) => model::run(&flags),
+        Command::Libtorch => libtorch::run(),
+        Command::Fixtures(flags) => fixtures::run(&flags),
+    }
+}

@@ -1,0 +1,101 @@
+//! Every flag of every subcommand, in one file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "The project's own commands"
+)]
+pub(crate) struct Xtask {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pass every check: format, tidy, lints, docs and tests, with all set-up done.
+    Test(TestFlags),
+    /// Check the rules that prose forgets: dependency edges, file heads and lengths, licences, digests.
+    Tidy,
+    /// Compress a real model at every rate, decompress it, and write the report.
+    Reproduce(ReproduceFlags),
+    /// Get SmolLM2-135M-Instruct as a Hugging Face folder and print its path.
+    Model(ModelFlags),
+    /// Get LibTorch and print the shell lines that make cargo and programs find it.
+    Libtorch,
+    /// Write the digests of fixtures/ and codecs/ into fixtures/MANIFEST.toml, or check them.
+    Fixtures(FixturesFlags),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestFlags {
+    /// Leave out the crates that need LibTorch.
+    #[arg(long)]
+    pub(crate) no_torch: bool,
+    /// Leave out the tests that read the real model.
+    #[arg(long)]
+    pub(crate) no_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReproduceFlags {
+    /// Train the codec set first instead of taking the one in codecs/.
+    #[arg(long)]
+    pub(crate) retrain: bool,
+    /// A local Hugging Face checkpoint folder to use instead of SmolLM2-135M-Instruct.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Evaluation text (UTF-8); what needs text is left out where there is none.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// The rates to run, as the λ of the codecs.
+    #[arg(
+        long,
+        value_name = "L,...",
+        value_delimiter = ',',
+        default_value = "30,50,100,300,1000,10000"
+    )]
+    pub(crate) lambdas: Vec<f64>,
+    /// Where the report and the compressed folders go.
+    #[arg(long, value_name = "DIR", default_value = "target/reproduce")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelFlags {
+    /// Keep the channels in their order, so that the weights stay on the 4-bit grids they came from.
+    #[arg(long)]
+    pub(crate) no_permute: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FixturesFlags {
+    /// Change nothing: fail where a file and its digest disagree.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        Xtask::command().debug_assert();
+    }
+
+    #[test]
+    fn lambdas_are_split_at_commas() {
+        let xtask = Xtask::try_parse_from(["xtask", "reproduce", "--lambdas", "30,1e4"]).unwrap();
+        let Command::Reproduce(flags) = xtask.command else {
+            panic!("not reproduce")
+        };
+        assert_eq!(flags.lambdas, [30.0, 10_000.0]);
+    }
+}

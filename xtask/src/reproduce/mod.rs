@@ -1,0 +1,158 @@
+//! `cargo xtask reproduce`: compresses a real model at every rate, decompresses it, and writes the report.
+//!
+//! Measuring is done by an optimised build: the command builds one together with `nwc-cli` and goes on in it.
+
+mod measure;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::flags::ReproduceFlags;
+use crate::{libtorch, model, workspace};
+
+/// Set for the optimised build that is started here, so that it does not build again.
+const BUILT: &str = "NWC_XTASK_BUILT";
+
+/// Everything that measuring needs, made ready.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// A Hugging Face checkpoint folder.
+    pub(crate) model: PathBuf,
+    /// The optimised `nwc-cli`.
+    pub(crate) cli: PathBuf,
+    /// Evaluation text, where there is one.
+    pub(crate) text: Option<PathBuf>,
+    /// The λ of the codecs to run, rising.
+    pub(crate) lambdas: Vec<f64>,
+    /// Where results go.
+    pub(crate) out: PathBuf,
+    /// Whether the codec set is trained first.
+    pub(crate) retrain: bool,
+}
+
+/// Makes everything ready, measures, and writes `report.json` and `report.html`.
+pub(crate) fn run(flags: &ReproduceFlags) -> Result<()> {
+    let lambdas = checked_lambdas(&flags.lambdas)?;
+    if let Some(dir) = &flags.model {
+        check_model(dir)?;
+    }
+    if let Some(file) = &flags.text {
+        ensure!(file.is_file(), "--text {}: no such file", file.display());
+    }
+    let folder = release_folder()?;
+    if env::var_os(BUILT).is_none() {
+        return build_and_go_on(flags, &folder);
+    }
+    let model = match &flags.model {
+        Some(dir) => dir.clone(),
+        None => model::provide()?,
+    };
+    let plan = Plan {
+        model,
+        cli: folder.join(format!("nwc-cli{}", env::consts::EXE_SUFFIX)),
+        text: flags.text.clone(),
+        lambdas,
+        out: flags.out.clone(),
+        retrain: flags.retrain,
+    };
+    let report = measure::measure(&plan)?;
+    report.write(&plan.out)
+}
+
+fn build_and_go_on(flags: &ReproduceFlags, folder: &Path) -> Result<()> {
+    let mut build = workspace::cargo();
+    // In one command, so that cargo settles the features of what both use once.
+    build.args(["build", "--release", "-p", "xtask", "-p", "nwc-cli"]);
+    let mut go_on = Command::new(folder.join(format!("xtask{}", env::consts::EXE_SUFFIX)));
+    go_on.args(env::args_os().skip(1)).env(BUILT, "1");
+    if needs_torch(flags) {
+        let libtorch = libtorch::provide()?;
+        build
+            .args(["--features", "nwc-cli/torch"])
+            .envs(libtorch.env());
+        go_on.envs(libtorch.env());
+    }
+    workspace::step("build, optimised", &mut build)?;
+    let status = go_on.status().context("cannot start the optimised build")?;
+    ensure!(status.success(), "reproduce failed ({status})");
+    Ok(())
+}
+
+/// Training is the one part that runs in LibTorch.
+fn needs_torch(flags: &ReproduceFlags) -> bool {
+    flags.retrain
+}
+
+/// The folder of optimised binaries beside the one this program lies in.
+fn release_folder() -> Result<PathBuf> {
+    let program = env::current_exe().context("cannot tell where this program lies")?;
+    let target = program.ancestors().nth(2);
+    Ok(target
+        .with_context(|| format!("{} lies in no build folder", program.display()))?
+        .join("release"))
+}
+
+fn checked_lambdas(lambdas: &[f64]) -> Result<Vec<f64>> {
+    if let Some(lambda) = lambdas
+        .iter()
+        .find(|lambda| !(lambda.is_finite() && **lambda > 0.0))
+    {
+        bail!("--lambdas: {lambda} is not a positive number");
+    }
+    let mut lambdas = lambdas.to_vec();
+    lambdas.sort_by(f64::total_cmp);
+    lambdas.dedup();
+    Ok(lambdas)
+}
+
+fn check_model(dir: &Path) -> Result<()> {
+    ensure!(dir.is_dir(), "--model {}: no such folder", dir.display());
+    let has_weights = ["model.safetensors", "model.safetensors.index.json"]
+        .iter()
+        .any(|name| dir.join(name).is_file());
+    let has_config = dir.join("config.json").is_file();
+    ensure!(
+        has_weights && has_config,
+        "--model {}: a Hugging Face folder holds config.json and model.safetensors (or its index)",
+        dir.display()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lambdas_are_put_in_order() {
+        assert_eq!(
+            checked_lambdas(&[100.0, 30.0, 100.0]).unwrap(),
+            [30.0, 100.0]
+        );
+        for lambda in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(
+                checked_lambdas(&[30.0, lambda])
+                    .unwrap_err()
+                    .to_string()
+                    .contains("--lambdas")
+            );
+        }
+    }
+
+    #[test]
+    fn a_folder_without_weights_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(
+            check_model(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("config.json")
+        );
+        std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+        std::fs::write(dir.path().join("model.safetensors"), "").unwrap();
+        check_model(dir.path()).unwrap();
+    }
+}
