@@ -6,7 +6,7 @@ use std::ops::Range;
 use nwc_chunk::ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use crate::error::check_step;
-use crate::round_to_nearest::check_block;
+use crate::round_to_nearest::{check_block, round_ties_even};
 use crate::{BlockQuantizer, QuantizerError, Result};
 
 /// Rounds every weight to a whole number of its step and keeps the numbers: entropy-coded scalar quantisation.
@@ -152,7 +152,7 @@ impl BlockQuantizer for EntropyScalar {
                 let step = row_step * factor;
                 let in_steps = t / step;
                 // Saturates beyond the range of i32; the error is then fed back like any other.
-                let symbol = in_steps.round_ties_even() as i32;
+                let symbol = round_ties_even(in_steps) as i32;
                 *slot = self.reconstruction.get(symbol) * step;
                 self.symbols[[i, j]] = symbol;
                 if let Some((sum, count)) = slot_of(symbol).and_then(|slot| self.sums.get_mut(slot))

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use nwc_chunk::ndarray::linalg::general_mat_mul;
-use nwc_chunk::ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
+use nwc_chunk::ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Slice};
 
 use crate::error::check_shape;
 use crate::{BlockQuantizer, Error, LdlFactor, Result};
@@ -134,9 +134,8 @@ struct Columns {
 
 impl Columns {
     fn new(weights: ArrayView2<'_, f32>) -> Result<Self> {
-        check_finite("weight", weights, 0)?;
-        let mut values = Array2::zeros((weights.ncols(), weights.nrows()));
-        values.assign(&weights.t());
+        let values = transposed(weights);
+        check_finite("weight", values.view(), 0)?;
         Ok(Self { values })
     }
 
@@ -158,7 +157,7 @@ impl Columns {
         if let Some(fed) = fed {
             target += &fed;
         }
-        check_finite("compensated target", target.t(), cols.start)?;
+        check_finite("compensated target", target.view(), cols.start)?;
         quantizer
             .quantize(
                 target.t(),
@@ -169,7 +168,7 @@ impl Columns {
                 cols: cols.clone(),
                 source,
             })?;
-        check_finite("reconstruction", reconstruction.t(), cols.start)?;
+        check_finite("reconstruction", reconstruction.view(), cols.start)?;
         if let Some(mut errors) = errors {
             errors.assign(&originals);
             errors -= &reconstruction;
@@ -179,19 +178,32 @@ impl Columns {
     }
 
     fn into_matrix(self) -> Array2<f32> {
-        self.values.t().as_standard_layout().into_owned()
+        transposed(self.values.view())
     }
 }
 
-/// Refuses a NaN or an infinity in `values`, `[out, columns]`, whose first column is column `first_col`.
+/// The transpose, row-major; in bands, so that neither side is walked across its rows one number a time.
+fn transposed(matrix: ArrayView2<'_, f32>) -> Array2<f32> {
+    const BAND: usize = 16; // f32 in a cache line
+    let mut out = Array2::zeros((matrix.ncols(), matrix.nrows()));
+    for (mut to, from) in out
+        .axis_chunks_iter_mut(Axis(1), BAND)
+        .zip(matrix.axis_chunks_iter(Axis(0), BAND))
+    {
+        to.assign(&from.t());
+    }
+    out
+}
+
+/// Refuses a NaN or an infinity in `values`, `[columns, out]`, which starts at column `first_col` of the matrix.
 fn check_finite(what: &'static str, values: ArrayView2<'_, f32>, first_col: usize) -> Result<()> {
-    // A sum of absolute values is finite only if each is; it may overflow, hence the second look.
-    if values.iter().map(|v| v.abs()).sum::<f32>().is_finite() {
+    let is_finite = |lane: ArrayView1<'_, f32>| lane.fold(true, |all, v| all & v.is_finite());
+    if values.rows().into_iter().all(is_finite) {
         return Ok(());
     }
     match values.indexed_iter().find(|(_, v)| !v.is_finite()) {
         None => Ok(()),
-        Some(((row, col), &found)) => Err(Error::NonFinite {
+        Some(((col, row), &found)) => Err(Error::NonFinite {
             what,
             row,
             col: first_col + col,

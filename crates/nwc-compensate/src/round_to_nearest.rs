@@ -44,10 +44,20 @@ impl BlockQuantizer for RoundToNearest {
             .zip(reconstruction.columns_mut())
         {
             for ((slot, &t), &step) in out.iter_mut().zip(col).zip(&self.steps) {
-                *slot = (t / step).round_ties_even() * step;
+                *slot = round_ties_even(t / step) * step;
             }
         }
         Ok(())
+    }
+}
+
+/// `x.round_ties_even()`, the same bits, without a call into libm where the target has no instruction for it.
+pub(crate) fn round_ties_even(x: f32) -> f32 {
+    const WHOLE: f32 = 8_388_608.0; // 2^23: from here on every f32 is a whole number
+    if x.abs() < WHOLE {
+        ((x.abs() + WHOLE) - WHOLE).copysign(x)
+    } else {
+        x
     }
 }
 
@@ -77,6 +87,18 @@ mod tests {
         let weights = array![[0.4, 0.6, -1.5], [0.4, 0.6, -1.5]];
         let rounded = no_feedback(weights.view(), 2, &mut quantizer).unwrap();
         assert_eq!(rounded, array![[0.0, 1.0, -2.0], [0.5, 0.5, -1.5]]);
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_standard_library() {
+        // Every 4099th bit pattern, and the ties around 0 and around 2^22.
+        let ties = (-40..40).flat_map(|k| [k as f32 / 4.0, 4_194_304.0 + k as f32 / 2.0]);
+        for x in (0..=u32::MAX).step_by(4099).map(f32::from_bits).chain(ties) {
+            assert!(
+                round_ties_even(x).to_bits() == x.round_ties_even().to_bits() || x.is_nan(),
+                "{x}"
+            );
+        }
     }
 
     #[test]
