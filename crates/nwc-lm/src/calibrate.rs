@@ -4,7 +4,7 @@ use ndarray::Array2;
 
 use crate::batches::embed_batches;
 use crate::error::{Error, Result};
-use crate::model::{LanguageModel, LinearInfo, NoTap};
+use crate::model::{LanguageModel, LinearInfo};
 use crate::tensors::without_grad;
 use crate::text::windows;
 

@@ -7,6 +7,7 @@ mod config;
 mod device;
 mod error;
 mod evaluate;
+mod generate;
 mod model;
 mod names;
 mod tensors;
@@ -14,6 +15,7 @@ mod tensors;
 mod testing;
 mod text;
 mod weights;
+mod zero_shot;
 
 pub use calibrate::{
     CalibrationOptions, CalibrationReport, CalibrationStep, StatisticsSink, calibrate,
@@ -24,9 +26,11 @@ pub use config::{
 pub use device::Device;
 pub use error::{Error, Result};
 pub use evaluate::{Comparison, Evaluation, EvaluationOptions, evaluate};
+pub use generate::generate;
 pub use model::{
     Block, Embedding, Head, KvCache, LanguageModel, Linear, LinearInfo, ModelOptions, NoTap,
     Residency, Sequence, Tap,
 };
 pub use text::{TextTokenizer, windows};
 pub use weights::{HfFolder, MemoryWeights, OverlaidWeights, WeightSource, WeightTensor};
+pub use zero_shot::{ChoiceItem, ZeroShot, parse_choice_items, zero_shot};

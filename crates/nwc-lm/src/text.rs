@@ -1,5 +1,7 @@
 //! Text to tokens to windows.
 
+use std::borrow::Cow;
+
 use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
@@ -32,12 +34,15 @@ impl TextTokenizer {
     /// The tokens of `text` as one string, without added special tokens; every one has a row in an embedding of
     /// `vocab_size` rows.
     ///
+    /// Line ends are read as `\n`, also those stored as `\r\n` or `\r`: published perplexities come from text files opened
+    /// that way.
+    ///
     /// # Errors
     /// [`Error::Tokenizer`]; [`Error::TokenizerMismatch`] where a token is outside the embedding.
     pub fn encode(&self, text: &str, vocab_size: usize) -> Result<Vec<u32>> {
         let encoding = self
             .inner
-            .encode_fast(text, false)
+            .encode_fast(unify_line_ends(text).as_ref(), false)
             .map_err(|source| Error::Tokenizer {
                 message: source.to_string(),
             })?;
@@ -49,6 +54,15 @@ impl TextTokenizer {
             }),
             _ => Ok(tokens),
         }
+    }
+}
+
+/// `\r\n` and `\r` as `\n`.
+fn unify_line_ends(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
@@ -90,6 +104,11 @@ mod tests {
         let tokenizer = TextTokenizer::from_json(WORDS.as_bytes()).unwrap();
         assert_eq!(tokenizer.encode("b b a b", 2).unwrap(), [1, 1, 0, 1]);
         assert_eq!(tokenizer.encode("", 2).unwrap(), [0u32; 0]);
+    }
+
+    #[test]
+    fn reads_every_line_end_alike() {
+        assert_eq!(unify_line_ends("a\r\nb\rc\n"), "a\nb\nc\n");
     }
 
     #[test]

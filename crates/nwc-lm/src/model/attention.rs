@@ -10,24 +10,52 @@ use crate::error::{Error, Result};
 use crate::names::NameTable;
 use crate::tensors::Loader;
 
-/// Keys and values of the positions already seen, `[B, kv_heads, positions, head_dim]`.
+/// Keys and values of the positions already seen. Only for runs without gradients.
 #[derive(Debug, Default)]
 pub struct KvCache {
-    keys_values: Option<(Tensor, Tensor)>,
+    /// `[B, kv_heads, capacity, head_dim]` each.
+    buffers: Option<(Tensor, Tensor)>,
+    n_positions: i64,
 }
 
 impl KvCache {
     /// Adds new positions and gives all of them.
-    fn extend(&mut self, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor)> {
-        let (keys, values) = match self.keys_values.take() {
-            None => (keys, values),
-            Some((old_keys, old_values)) => (
-                Tensor::f_cat(&[old_keys, keys], 2)?,
-                Tensor::f_cat(&[old_values, values], 2)?,
-            ),
+    fn extend(&mut self, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
+        let added = keys.size4()?.2;
+        let start = self.n_positions;
+        self.n_positions += added;
+        let append = |buffer: Option<&Tensor>, new: &Tensor| -> Result<Tensor> {
+            let (n_windows, n_heads, _, head_dim) = new.size4()?;
+            let fits = |buffer: &&Tensor| buffer.size().get(2).is_some_and(|&c| c >= start + added);
+            let buffer = match buffer.filter(fits) {
+                Some(buffer) => buffer.shallow_clone(),
+                None => {
+                    // Doubling: each position is copied twice on average, however long the sequence gets.
+                    let capacity = 2 * (start + added);
+                    let shape = [n_windows, n_heads, capacity, head_dim];
+                    let grown = Tensor::f_zeros(shape, (new.f_kind()?, new.device()))?;
+                    if let Some(old) = buffer {
+                        grown
+                            .f_narrow(2, 0, start)?
+                            .f_copy_(&old.f_narrow(2, 0, start)?)?;
+                    }
+                    grown
+                }
+            };
+            buffer.f_narrow(2, start, added)?.f_copy_(new)?;
+            Ok(buffer)
         };
-        self.keys_values = Some((keys.shallow_clone(), values.shallow_clone()));
-        Ok((keys, values))
+        let (old_keys, old_values) = self
+            .buffers
+            .as_ref()
+            .map_or((None, None), |(keys, values)| (Some(keys), Some(values)));
+        let (keys, values) = (append(old_keys, keys)?, append(old_values, values)?);
+        let seen = (
+            keys.f_narrow(2, 0, self.n_positions)?,
+            values.f_narrow(2, 0, self.n_positions)?,
+        );
+        self.buffers = Some((keys, values));
+        Ok(seen)
     }
 }
 
@@ -152,14 +180,20 @@ impl Attention {
         let mut keys = sequence.rotate(heads(keys, self.n_kv_heads, key_norm)?)?;
         let mut values = heads(values, self.n_kv_heads, None)?;
         if let Some(cache) = cache {
-            (keys, values) = cache.extend(keys, values)?;
+            (keys, values) = cache.extend(&keys, &values)?;
         }
         let n_shared = self.n_heads / self.n_kv_heads;
-        if n_shared > 1 {
+        let mut query = query;
+        if n_shared > 1 && n_tokens == 1 {
+            // One token's query heads that share keys are as well several tokens of one head.
+            query = query.f_reshape([n_windows, self.n_kv_heads, n_shared, self.head_dim])?;
+        } else if n_shared > 1 {
             keys = keys.f_repeat_interleave_self_int(n_shared, 1, None)?;
             values = values.f_repeat_interleave_self_int(n_shared, 1, None)?;
         }
-        let attended = sequence.attend(&query, &keys, &values, self.window)?;
+        let attended = sequence
+            .attend(&query, &keys, &values, self.window)?
+            .f_reshape([n_windows, self.n_heads, n_tokens, self.head_dim])?;
         let joined = attended
             .f_transpose(1, 2)?
             .f_reshape([n_windows, n_tokens, query_width])?;

@@ -58,6 +58,14 @@ impl Norm {
         })
     }
 
+    /// The bias's name in the checkpoint.
+    pub(crate) fn bias_name(&self) -> String {
+        match self.weight_name.strip_suffix("gamma") {
+            Some(stem) => format!("{stem}beta"),
+            None => bias_name(&self.weight_name),
+        }
+    }
+
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let shape = self.weight.size();
         Ok(match &self.bias {
@@ -71,4 +79,12 @@ impl Norm {
             )?,
         })
     }
+}
+
+/// The name of the bias beside a weight.
+pub(crate) fn bias_name(weight_name: &str) -> String {
+    format!(
+        "{}bias",
+        weight_name.strip_suffix("weight").unwrap_or(weight_name)
+    )
 }
