@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use nwc_chunk::ndarray::linalg::general_mat_mul;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 use nwc_chunk::ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Slice};
 
 use crate::error::check_shape;
@@ -40,18 +41,7 @@ pub fn ldlq(
     let mut errors = Array2::<f32>::zeros(columns.values.dim());
     let panel_cols = (PANEL_COLS / block_cols).max(1).saturating_mul(block_cols);
     for panel in last_to_first(dim, panel_cols) {
-        // [panel columns, out]: what the columns right of the panel feed into it.
-        let mut fed = Array2::<f32>::zeros((panel.len(), weights.nrows()));
-        let right = Slice::from(panel.end..);
-        let l_right = factor.l().slice_axis(Axis(0), right);
-        let l_right = l_right.slice_axis(Axis(1), Slice::from(panel.clone()));
-        general_mat_mul(
-            1.0,
-            &l_right.t(),
-            &errors.slice_axis(Axis(0), right),
-            0.0,
-            &mut fed,
-        );
+        let mut fed = feed_panel(&errors, factor.l(), panel.clone());
         for block in last_to_first(panel.len(), block_cols) {
             let cols = panel.start + block.start..panel.start + block.end;
             if cols.end < dim {
@@ -112,6 +102,27 @@ fn last_to_first(n: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
         .step_by(size)
         .rev()
         .map(move |start| start..start.saturating_add(size).min(n))
+}
+
+/// What the columns right of a panel feed into it, `[panel columns, out]`: `L[right, panel]ᵀ · errors[right]`.
+fn feed_panel(errors: &Array2<f32>, l: &Array2<f32>, panel: Range<usize>) -> Array2<f32> {
+    const ROW_MAJOR: &str = "row-major by construction";
+    let (dim, width) = errors.dim();
+    let n_right = dim - panel.end;
+    let mut fed = Array2::zeros((panel.len(), width));
+    let l = MatRef::from_row_major_slice(l.as_slice().expect(ROW_MAJOR), dim, dim);
+    let errors = MatRef::from_row_major_slice(errors.as_slice().expect(ROW_MAJOR), dim, width);
+    // faer's product is about a quarter faster here than ndarray's.
+    matmul(
+        MatMut::from_row_major_slice_mut(fed.as_slice_mut().expect(ROW_MAJOR), panel.len(), width),
+        Accum::Replace,
+        l.submatrix(panel.end, panel.start, n_right, panel.len())
+            .transpose(),
+        errors.submatrix(panel.end, 0, n_right, width),
+        1.0,
+        Par::Seq,
+    );
+    fed
 }
 
 /// Turns the scalar factor's feedback into the block factor's, in place: `X · L[block, block] = fed[block]`.
