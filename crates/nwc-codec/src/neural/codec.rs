@@ -237,17 +237,16 @@ impl NeuralCodec {
     ) -> Option<usize> {
         let latent_dim = self.config.latent_dim;
         let mut nan = None;
-        let rows = latents
-            .chunks_exact(latent_dim)
-            .zip(symbols.chunks_exact_mut(latent_dim));
-        for (row, ((latents, symbols), level)) in rows.zip(levels).enumerate() {
+        for (row_idx, level) in levels.iter().enumerate() {
+            let latents = &latents[row_idx * latent_dim..][..latent_dim];
+            let symbols = &mut symbols[row_idx * latent_dim..][..latent_dim];
             let median = &self.median[usize::from(level.0) * latent_dim..][..latent_dim];
-            for ((symbol, latent), median) in symbols.iter_mut().zip(latents).zip(median) {
+            for i in 0..latent_dim {
                 // The cast saturates.
-                *symbol = (latent - median).round_ties_even() as i32;
+                symbols[i] = (latents[i] - median[i]).round_ties_even() as i32;
             }
             if nan.is_none() && latents.iter().any(|latent| latent.is_nan()) {
-                nan = Some(row);
+                nan = Some(row_idx);
             }
         }
         nan
@@ -260,14 +259,14 @@ impl NeuralCodec {
         scratch: &'s mut Scratch,
     ) -> &'s [f32] {
         let latent_dim = self.config.latent_dim;
+        // Loops over indices: nested zips cost more than the sums here.
         let fill = |rows: &mut [f32]| {
-            let rows = rows
-                .chunks_exact_mut(latent_dim)
-                .zip(symbols.chunks_exact(latent_dim));
-            for ((row, symbols), level) in rows.zip(levels) {
+            for (row_idx, level) in levels.iter().enumerate() {
+                let row = &mut rows[row_idx * latent_dim..][..latent_dim];
+                let symbols = &symbols[row_idx * latent_dim..][..latent_dim];
                 let median = &self.median[usize::from(level.0) * latent_dim..][..latent_dim];
-                for ((value, symbol), median) in row.iter_mut().zip(symbols).zip(median) {
-                    *value = *symbol as f32 + median;
+                for i in 0..latent_dim {
+                    row[i] = symbols[i] as f32 + median[i];
                 }
             }
         };

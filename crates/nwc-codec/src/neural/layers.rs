@@ -1,15 +1,13 @@
 //! The passes between matrix products: bias, LayerNorm, ReLU, residual sum and quality gate, fused row by row.
 //!
-//! Sums run over [`LANES`] interleaved accumulators in a fixed order, so that the compiler may use vectors and
-//! the result is the same for every vector length.
+//! Vectors are as long as the machine has them (`pulp`, chosen at run time), so the last bits of a sum may differ
+//! from machine to machine, as those of a matrix product do; they never differ from call to call.
 
 use nwc_chunk::QualityLevel;
+use pulp::{Simd, WithSimd};
 
 /// LayerNorm's epsilon, PyTorch's default.
 pub(super) const NORM_EPSILON: f32 = 1e-5;
-
-/// Partial sums of a row.
-const LANES: usize = 16;
 
 /// What a block applies after its matrix product.
 #[derive(Debug, Clone, Copy)]
@@ -26,73 +24,105 @@ pub(super) struct BlockPass<'a> {
 
 /// Adds `bias` to each row of `rows`, `[n, bias.len()]`.
 pub(super) fn add_bias(rows: &mut [f32], bias: &[f32]) {
-    for row in rows.chunks_exact_mut(bias.len()) {
-        for (value, bias) in row.iter_mut().zip(bias) {
-            *value += bias;
-        }
-    }
+    pulp::Arch::new().dispatch(AddBias { rows, bias });
 }
 
 /// `hidden = (hidden + relu(layer_norm(branch + bias))) * embedding[level]`, for each row.
 ///
 /// `hidden` and `branch` are `[n, width]` with `n >= levels.len()`, rows without a level are left alone;
-/// `branch + bias` must have mean zero in each row, and is overwritten.
+/// `branch + bias` must have mean zero in each row.
 pub(super) fn finish_block(
     hidden: &mut [f32],
-    branch: &mut [f32],
+    branch: &[f32],
     levels: &[QualityLevel],
-    pass: &BlockPass<'_>,
+    pass: BlockPass<'_>,
 ) {
-    pulp::Arch::new().dispatch(|| {
-        let width = pass.bias.len();
-        let rows = hidden
-            .chunks_exact_mut(width)
-            .zip(branch.chunks_exact_mut(width));
-        for ((x, h), level) in rows.zip(levels) {
-            let gate = &pass.embedding[usize::from(level.0) * width..][..width];
-            finish_row(x, h, gate, pass);
-        }
+    pulp::Arch::new().dispatch(FinishBlock {
+        hidden,
+        branch,
+        levels,
+        pass,
     });
 }
 
-#[inline(always)]
-fn finish_row(x: &mut [f32], h: &mut [f32], gate: &[f32], pass: &BlockPass<'_>) {
-    let width = pass.bias.len();
-    for (h, bias) in h.iter_mut().zip(pass.bias) {
-        *h += bias;
-    }
-    let scale = (sum_of_squares(h) / width as f32 + NORM_EPSILON)
-        .sqrt()
-        .recip();
-    let (x, h, gate) = (&mut x[..width], &h[..width], &gate[..width]);
-    let (gain, shift) = (&pass.norm_weight[..width], &pass.norm_bias[..width]);
-    for i in 0..width {
-        let normed = h[i] * scale * gain[i] + shift[i];
-        let kept = if normed > 0.0 { normed } else { 0.0 };
-        x[i] = (x[i] + kept) * gate[i];
+struct AddBias<'a> {
+    rows: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl WithSimd for AddBias<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (bias, bias_tail) = S::as_simd_f32s(self.bias);
+        for row in self.rows.chunks_exact_mut(self.bias.len()) {
+            let (row, tail) = S::as_mut_simd_f32s(row);
+            let row = &mut row[..bias.len()];
+            for i in 0..bias.len() {
+                row[i] = simd.add_f32s(row[i], bias[i]);
+            }
+            let tail = &mut tail[..bias_tail.len()];
+            for i in 0..bias_tail.len() {
+                tail[i] += bias_tail[i];
+            }
+        }
     }
 }
 
-#[inline(always)]
-fn sum_of_squares(values: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let mut groups = values.chunks_exact(LANES);
-    for group in &mut groups {
-        for (lane, value) in lanes.iter_mut().zip(group) {
-            *lane += value * value;
+struct FinishBlock<'a> {
+    hidden: &'a mut [f32],
+    branch: &'a [f32],
+    levels: &'a [QualityLevel],
+    pass: BlockPass<'a>,
+}
+
+impl WithSimd for FinishBlock<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let pass = self.pass;
+        let width = pass.bias.len();
+        let (bias, bias_tail) = S::as_simd_f32s(pass.bias);
+        let (gain, gain_tail) = S::as_simd_f32s(pass.norm_weight);
+        let (shift, shift_tail) = S::as_simd_f32s(pass.norm_bias);
+        let zero = simd.splat_f32s(0.0);
+        let (n, n_tail) = (bias.len(), bias_tail.len());
+        for (row, level) in self.levels.iter().enumerate() {
+            let gate = &pass.embedding[usize::from(level.0) * width..][..width];
+            let (gate, gate_tail) = S::as_simd_f32s(gate);
+            let (x, x_tail) = S::as_mut_simd_f32s(&mut self.hidden[row * width..][..width]);
+            let (h, h_tail) = S::as_simd_f32s(&self.branch[row * width..][..width]);
+            // Equal lengths that the compiler knows of: the loops below then check no index.
+            let (x, h, gate) = (&mut x[..n], &h[..n], &gate[..n]);
+            let (gain, shift) = (&gain[..n], &shift[..n]);
+
+            let mut squares = zero;
+            for i in 0..n {
+                let h = simd.add_f32s(h[i], bias[i]);
+                squares = simd.mul_add_e_f32s(h, h, squares);
+            }
+            let mut sum = simd.reduce_sum_f32s(squares);
+            for i in 0..n_tail {
+                let h = h_tail[i] + bias_tail[i];
+                sum += h * h;
+            }
+            let scale = (sum / width as f32 + NORM_EPSILON).sqrt().recip();
+
+            let scales = simd.splat_f32s(scale);
+            for i in 0..n {
+                let h = simd.mul_f32s(simd.add_f32s(h[i], bias[i]), scales);
+                let kept = simd.max_f32s(simd.mul_add_e_f32s(h, gain[i], shift[i]), zero);
+                x[i] = simd.mul_f32s(simd.add_f32s(x[i], kept), gate[i]);
+            }
+            for i in 0..n_tail {
+                let h = (h_tail[i] + bias_tail[i]) * scale;
+                let kept = (h * gain_tail[i] + shift_tail[i]).max(0.0);
+                x_tail[i] = (x_tail[i] + kept) * gate_tail[i];
+            }
         }
     }
-    for (lane, value) in lanes.iter_mut().zip(groups.remainder()) {
-        *lane += value * value;
-    }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
 }
 
 #[cfg(test)]
@@ -124,7 +154,7 @@ mod tests {
             norm_bias: &shift,
             embedding: &embedding,
         };
-        finish_block(&mut found, &mut branch, &[QualityLevel(0)], &pass);
+        finish_block(&mut found, &branch, &[QualityLevel(0)], pass);
         for (found, expected) in found.iter().zip(&expected) {
             assert!(
                 (f64::from(*found) - expected).abs() < 1e-5,

@@ -131,7 +131,7 @@ impl Transform {
                 hidden,
                 branch,
                 levels,
-                &BlockPass {
+                BlockPass {
                     bias: &block.linear.bias,
                     norm_weight: &block.norm_weight,
                     norm_bias: &block.norm_bias,
