@@ -10,6 +10,7 @@ mod evaluate;
 mod generate;
 mod model;
 mod names;
+mod recovery;
 mod tensors;
 #[cfg(test)]
 mod testing;
@@ -30,6 +31,9 @@ pub use generate::generate;
 pub use model::{
     Block, Embedding, Head, KvCache, LanguageModel, Linear, LinearInfo, ModelOptions, NoTap,
     Residency, Sequence, Tap,
+};
+pub use recovery::{
+    Quantize, QuantizedLinear, RecoveredBlock, Recovery, RecoveryOptions, RecoveryStep,
 };
 pub use text::{TextTokenizer, windows};
 pub use weights::{HfFolder, MemoryWeights, OverlaidWeights, WeightSource, WeightTensor};

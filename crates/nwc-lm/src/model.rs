@@ -25,6 +25,7 @@ pub use block::Block;
 pub use ends::{Embedding, Head};
 pub(crate) use linear::LinearWeight;
 pub use linear::{Linear, LinearInfo, NoTap, Tap};
+pub(crate) use norm::bias_name;
 pub use sequence::Sequence;
 
 /// How much of the model stays in memory.
@@ -112,14 +113,6 @@ impl<'s> LanguageModel<'s> {
     #[must_use]
     pub fn n_blocks(&self) -> usize {
         self.config.n_blocks
-    }
-
-    pub(crate) fn tch_device(&self) -> tch::Device {
-        self.device
-    }
-
-    pub(crate) fn residency(&self) -> Residency {
-        self.residency
     }
 
     fn loader(&self) -> Loader<'_> {
