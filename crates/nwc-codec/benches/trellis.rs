@@ -1,4 +1,5 @@
 //! Weights a second of the trellis codec, one thread: quantise by number of states, encode, decode.
+#![allow(clippy::unwrap_used, reason = "a bench may stop where something fails")]
 
 use divan::Bencher;
 use divan::counter::ItemsCount;

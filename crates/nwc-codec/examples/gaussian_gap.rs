@@ -1,6 +1,7 @@
 //! Prints as JSON how far trellis-coded quantisation of normal deviates is from D(R) = 2^-2R.
 //!
-//! `cargo run --release -p nwc-codec --example gaussian_gap -- [size] [states,…] [rates,…] [lagrangian]`:
+//! `cargo run --release -p nwc-codec --example gaussian_gap -- [size] [states,…] [rates,…] [lagrangian]
+//! [zero_below_bucket]`:
 //! for a `size × size` matrix of N(0, 1) and each number of states the rate in stored bytes (substreams
 //! and side information), the gap at each rate asked for, the plain scalar quantiser (ECSQ) from its
 //! integrals beside it, and how long a weight took.
@@ -28,13 +29,16 @@ struct Point {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |idx: usize, default: &str| -> String {
-        arguments.get(idx).cloned().unwrap_or_else(|| default.into())
+        arguments
+            .get(idx)
+            .cloned()
+            .unwrap_or_else(|| default.into())
     };
     let size: usize = argument(0, "1024").parse()?;
     let states = numbers(&argument(1, "1,4,8,16,64,256"))?;
     let rates = numbers(&argument(2, "1,1.5,2,2.5,3,4,5,6,8"))?;
     let lagrangian: f32 = argument(3, "0.2").parse()?;
-    let zero_below: i16 = argument(4, "0").parse()?;
+    let zero_below: i16 = argument(4, "-121").parse()?;
     let weights = gaussian(size, size, 2026);
     let mut entries = Vec::new();
     for &n_states in &states {
@@ -129,7 +133,9 @@ fn run(
     let mut column = vec![0.0; rows];
     for col in 0..cols {
         quantizer.quantize_column(col, &weights.column(col).to_vec(), &mut column)?;
-        reconstruction.column_mut(col).assign(&ArrayView1::from(&column));
+        reconstruction
+            .column_mut(col)
+            .assign(&ArrayView1::from(&column));
     }
     let symbols = quantizer.finish()?;
     let quantize_ns = per_weight(start);
@@ -142,11 +148,20 @@ fn run(
     let borrowed: Vec<&[u8]> = substreams.iter().map(Vec::as_slice).collect();
     let mut decoded = Array2::zeros((rows, cols));
     let start = Instant::now();
-    trellis::decode(&codec, &scales, &borrowed, decoded.view_mut(), Parallelism::Serial)?;
+    trellis::decode(
+        &codec,
+        &scales,
+        &borrowed,
+        decoded.view_mut(),
+        Parallelism::Serial,
+    )?;
     let decode_ns = per_weight(start);
     assert_eq!(decoded, reconstruction);
     let n_bytes = substreams.iter().map(Vec::len).sum::<usize>() + scales.to_bytes()?.len();
-    let squares = weights.iter().zip(&decoded).map(|(&a, &b)| f64::from(a - b).powi(2));
+    let squares = weights
+        .iter()
+        .zip(&decoded)
+        .map(|(&a, &b)| f64::from(a - b).powi(2));
     Ok(Point {
         rate: 8.0 * n_bytes as f64 / weights.len() as f64,
         mse: squares.sum::<f64>() / weights.len() as f64,

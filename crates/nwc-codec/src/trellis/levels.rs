@@ -17,8 +17,8 @@ pub(super) struct Levels {
     stride: usize,
     /// `[table][symbol + half]`, in steps.
     values: Vec<f32>,
-    /// `[table][symbol + half]`: value in steps, price in bits.
-    priced: Vec<[f32; 2]>,
+    /// `[table][symbol + half]`, in bits.
+    prices: Vec<f32>,
 }
 
 impl Levels {
@@ -56,11 +56,12 @@ impl Levels {
             .unwrap_or(0)
             .min(MAX_TABULATED);
         let stride = 2 * half as usize + 1;
-        let mut priced = Vec::with_capacity(expected * stride);
+        let mut values = Vec::with_capacity(expected * stride);
+        let mut prices = Vec::with_capacity(expected * stride);
         for (table_idx, &class) in classes.iter().enumerate() {
             for symbol in -half..=half {
-                let value = reconstruction.value(table_idx, class, symbol);
-                priced.push([value, price(tables, table_idx, symbol)]);
+                values.push(reconstruction.value(table_idx, class, symbol));
+                prices.push(price(tables, table_idx, symbol));
             }
         }
         Ok(Self {
@@ -68,8 +69,8 @@ impl Levels {
             classes,
             half,
             stride,
-            values: priced.iter().map(|&[value, _]| value).collect(),
-            priced,
+            values,
+            prices,
         })
     }
 
@@ -89,17 +90,36 @@ impl Levels {
         }
     }
 
-    /// Reconstruction of a symbol, in steps, and its price in bits.
-    #[inline(always)]
-    pub(super) fn priced(&self, tables: &TableSet, table: usize, symbol: i32) -> [f32; 2] {
+    /// Price of a symbol in bits.
+    pub(super) fn price(&self, tables: &TableSet, table: usize, symbol: i32) -> f32 {
         match self.position(table, symbol) {
-            Some(position) => self.priced[position],
-            None => [
-                self.reconstruction
-                    .value(table, self.classes[table], symbol),
-                price(tables, table, symbol),
-            ],
+            Some(position) => self.prices[position],
+            None => price(tables, table, symbol),
         }
+    }
+
+    /// Values in steps and prices in bits of four symbols, `first` to `first + 3`.
+    #[inline(always)]
+    pub(super) fn four(&self, tables: &TableSet, table: usize, first: i32) -> [[f32; 4]; 2] {
+        let column = first.wrapping_add(self.half) as u32 as usize;
+        if column < self.stride.saturating_sub(3) {
+            let start = table * self.stride + column;
+            let values = self.values[start..].first_chunk();
+            let prices = self.prices[start..].first_chunk();
+            if let (Some(values), Some(prices)) = (values, prices) {
+                return [*values, *prices];
+            }
+        }
+        self.four_beyond(tables, table, first)
+    }
+
+    #[cold]
+    fn four_beyond(&self, tables: &TableSet, table: usize, first: i32) -> [[f32; 4]; 2] {
+        let symbols: [i32; 4] = std::array::from_fn(|idx| first.wrapping_add(idx as i32));
+        [
+            symbols.map(|symbol| self.value(table, symbol)),
+            symbols.map(|symbol| self.price(tables, table, symbol)),
+        ]
     }
 
     #[inline(always)]

@@ -102,16 +102,18 @@ impl TrellisCodec {
         let n_parities = if self.config().n_states == 1 { 1 } else { 2 };
         for parity in 0..n_parities {
             let table = usize::from(first_table) + parity;
-            let class = self.levels().class(table);
-            for bit in 0..2 {
-                let [a, b] = class.candidates(value, bit).map(|symbol| {
-                    let [point, bits] = self.levels().priced(self.tables(), table, symbol);
-                    let error = value - point;
-                    (error * error + lagrangian * bits, symbol)
-                });
-                let (cost, symbol) = if b.0 < a.0 { b } else { a };
-                branches.cost[2 * parity + bit as usize] = cost;
-                branches.symbol[2 * parity + bit as usize] = symbol;
+            let first = self.levels().class(table).floor_symbol(value) - 1;
+            let [points, bits] = self.levels().four(self.tables(), table, first);
+            let cost: [f32; 4] = std::array::from_fn(|idx| {
+                let error = value - points[idx];
+                error * error + lagrangian * bits[idx]
+            });
+            for idx in 0..2 {
+                let is_upper = cost[idx + 2] < cost[idx];
+                let symbol = first + idx as i32 + if is_upper { 2 } else { 0 };
+                let branch = 2 * parity + (symbol & 1) as usize;
+                branches.cost[branch] = if is_upper { cost[idx + 2] } else { cost[idx] };
+                branches.symbol[branch] = symbol;
             }
         }
         branches

@@ -26,7 +26,7 @@ pub struct TensorScales {
 
 /// `2^(exponent / 4)`, the same on every machine: four constants and an exact power of two.
 pub(super) fn quarter_octave(exponent: i8) -> f32 {
-    const FRACTIONS: [f32; 4] = [1.0, 1.189_207_1, 1.414_213_5, 1.681_792_9];
+    const FRACTIONS: [f32; 4] = [1.0, 1.189_207_1, std::f32::consts::SQRT_2, 1.681_792_9];
     let exponent = i32::from(exponent);
     let fraction = FRACTIONS[exponent.rem_euclid(4) as usize];
     // The exponent is within ±32, so the power of two is a normal number with these bits.

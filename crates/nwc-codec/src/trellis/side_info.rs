@@ -180,3 +180,107 @@ impl Plan {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scales(row_step: Vec<i8>, col_step: Vec<i8>) -> TensorScales {
+        TensorScales {
+            tensor_step: 0.03,
+            row_rms: row_step.iter().rev().copied().collect(),
+            col_rms: col_step.iter().map(|&e| e.wrapping_mul(3)).collect(),
+            row_step,
+            col_step,
+        }
+    }
+
+    #[track_caller]
+    fn check(scales: &TensorScales, most_bits_an_entry: f64) {
+        let bytes = scales.to_bytes().unwrap();
+        let (rows, cols) = (scales.rows(), scales.cols());
+        assert_eq!(
+            TensorScales::from_bytes(&bytes, rows, cols).unwrap(),
+            *scales
+        );
+        let overhead = HEADER_BYTES + 16;
+        let n_entries = 2 * (rows + cols);
+        let bits = 8.0 * (bytes.len() - overhead.min(bytes.len())) as f64 / n_entries.max(1) as f64;
+        assert!(bits <= most_bits_an_entry, "{bits} bits an entry");
+    }
+
+    #[test]
+    fn takes_few_bits() {
+        check(&scales(vec![], vec![]), 0.0);
+        check(&scales(vec![-128], vec![127]), 8.0);
+        check(&TensorScales::uniform(4096, 4096, 1.0, 1.0), 0.01);
+        // Sums of eight uniform digits of three values: a deviation of 2.3, an entropy of 3.25 bits.
+        let bell = |n: u32| {
+            let digit = |i: u32, k: u32| (i.wrapping_mul(2_654_435_761) >> (3 * k + 2)) % 3;
+            let hash = |i| (0..8).map(|k| digit(i, k)).sum::<u32>();
+            (0..n).map(|i| hash(i) as i8 - 8).collect::<Vec<_>>()
+        };
+        let flat = TensorScales {
+            row_rms: vec![0; 576],
+            col_rms: vec![0; 1536],
+            ..scales(bell(576), bell(1536))
+        };
+        check(&flat, 1.75);
+        // A slope is coded by its differences.
+        check(&scales((0..100).collect(), vec![5; 100]), 1.0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn round_trips(row_step in vec(-60_i8..60, 0..40), col_step in vec(-60_i8..60, 0..40)) {
+            check(&scales(row_step, col_step), 40.0);
+        }
+
+        #[test]
+        fn never_panics(bytes in vec(any::<u8>(), 0..80), rows in 0_usize..50, cols in 0_usize..50) {
+            let _ = TensorScales::from_bytes(&bytes, rows, cols);
+        }
+
+        #[test]
+        fn damage_never_panics(at in 0_usize..60, bit in 0..8, rows in 18_usize..23) {
+            let mut bytes = scales((0..20).collect(), vec![-3; 30]).to_bytes().unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= 1_u8 << bit;
+            let _ = TensorScales::from_bytes(&bytes, rows, 30);
+        }
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let good = scales(vec![1; 4], vec![2; 4]).to_bytes().unwrap();
+        let read = |bytes: &[u8]| TensorScales::from_bytes(bytes, 4, 4);
+        let reason = |bytes: &[u8]| match read(bytes) {
+            Err(Error::SideInfo { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(&good[..11]), "it ends within its header");
+        let mut table = good.clone();
+        table[4] = 99;
+        assert!(reason(&table).contains("not in the family"));
+        let mut base = good.clone();
+        base[4] = 1 | DELTA;
+        base[5] = 127;
+        assert!(read(&base).is_err() || read(&base).unwrap().row_step[0] == 127);
+        let mut step = good.clone();
+        step[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        assert!(matches!(read(&step), Err(Error::Step { .. })));
+        assert!(matches!(
+            TensorScales::from_bytes(&good, 40, 4),
+            Err(Error::Entropy(_))
+        ));
+        assert!(matches!(
+            TensorScales::from_bytes(&good, 3, 4),
+            Err(Error::Entropy(_))
+        ));
+    }
+}

@@ -178,8 +178,7 @@ pub fn ideal_bits(
     scales.validate_for(symbols.rows(), symbols.cols())?;
     let mut bits = 0.0;
     for_each_symbol(codec, scales, symbols, |table, symbol| {
-        let [_, price] = codec.levels().priced(codec.tables(), table, symbol);
-        bits += f64::from(price);
+        bits += f64::from(codec.levels().price(codec.tables(), table, symbol));
     });
     Ok(bits)
 }

@@ -37,6 +37,12 @@ impl Histogram {
         self.counts.len()
     }
 
+    /// Whether a table codes at least one symbol in a thousand; rarer ones do not decide about precision.
+    fn is_used(&self, table: usize) -> bool {
+        let total = |table: usize| self.counts[table].iter().sum::<u64>() + self.n_outside[table];
+        1000 * total(table) >= (0..self.n_tables()).map(total).sum()
+    }
+
     /// Counts `symbol`, and its mirror image: weights of either sign are equally likely.
     pub(super) fn add(&mut self, table: usize, class: PointClass, symbol: i32) {
         if symbol.unsigned_abs() < MAX_COUNTED as u32 {
@@ -53,7 +59,15 @@ pub(super) fn table_set(config: &TrellisConfig, counts: Option<&Histogram>) -> R
     let densities: Vec<_> = (0..config.n_tables())
         .map(|table| mixed_pmf(config, table, counts))
         .collect();
-    let precision = precision(&densities);
+    let precision = precision(
+        densities
+            .iter()
+            .enumerate()
+            .filter_map(|(table, (_, pmf))| {
+                let is_used = counts.is_none_or(|histogram| histogram.is_used(table));
+                is_used.then_some(pmf.as_slice())
+            }),
+    );
     let tables: Result<Vec<_>, _> = densities
         .iter()
         .map(|(first, pmf)| trimmed(*first, pmf, precision))
@@ -124,9 +138,9 @@ fn integral(f: impl Fn(f64) -> f64, low: f64, high: f64, piece: f64) -> f64 {
 
 /// Bits of precision that a set of densities needs: each symbol takes at least one unit of mass, so
 /// an alphabet of n symbols wastes up to n units.
-fn precision(densities: &[(i32, Vec<f64>)]) -> u32 {
-    let likely = |pmf: &Vec<f64>| pmf.iter().filter(|&&mass| mass > 1e-5).count();
-    match densities.iter().map(|(_, pmf)| likely(pmf)).max() {
+fn precision<'a>(densities: impl Iterator<Item = &'a [f64]>) -> u32 {
+    let likely = |pmf: &[f64]| pmf.iter().filter(|&&mass| mass > 1e-5).count();
+    match densities.map(likely).max() {
         Some(0..=48) | None => 12,
         Some(49..=192) => 14,
         Some(_) => 16,

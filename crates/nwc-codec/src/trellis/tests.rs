@@ -219,3 +219,213 @@ fn codec_file_round_trips() {
         ));
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_matrix_round_trips(
+        (rows, cols) in (0_usize..40, 0_usize..70),
+        seed in any::<u64>(),
+        n_states in proptest::sample::select(N_STATES.to_vec()),
+        zero_below_bucket in -20_i16..20,
+        exponent in -10.0_f32..10.0,
+    ) {
+        let config = TrellisConfig { zero_below_bucket, n_buckets: 30, ..TrellisConfig::wide(n_states as u16) };
+        let codec = TrellisCodec::parametric(config).unwrap();
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let mut exponents = |n: usize| (0..n).map(|_| rng.random_range(-8..8)).collect::<Vec<i8>>();
+        let scales = TensorScales {
+            tensor_step: exponent.exp2(),
+            row_step: exponents(rows),
+            col_step: exponents(cols),
+            row_rms: exponents(rows),
+            col_rms: exponents(cols),
+        };
+        check(&codec, &scales, &gaussian(rows, cols, seed));
+    }
+
+    #[test]
+    fn arbitrary_substreams_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        (rows, cols) in (1_usize..20, 1_usize..40),
+    ) {
+        let codec = TrellisCodec::parametric(TrellisConfig::wide(8)).unwrap();
+        let scales = TensorScales::uniform(rows, cols, 1.0, 2.0);
+        let mut weights = Array2::zeros((rows, cols));
+        let _ = decode(&codec, &scales, &[&bytes], weights.view_mut(), Parallelism::Serial);
+    }
+
+    #[test]
+    fn damaged_codec_files_never_panic(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let config = TrellisConfig { n_buckets: 3, ..TrellisConfig::wide(4) };
+        let mut bytes = TrellisCodec::parametric(config).unwrap().to_bytes().unwrap();
+        let len = bytes.len();
+        bytes[at.index(len)] = byte;
+        let _ = TrellisCodec::from_bytes(&bytes);
+        let _ = TrellisCodec::from_bytes(&bytes[..cut.index(len)]);
+    }
+}
+
+#[test]
+fn codec_parts_must_agree() {
+    let codec = TrellisCodec::parametric(TrellisConfig::wide(4)).unwrap();
+    let parts =
+        |config, reconstruction| TrellisCodec::new(config, codec.tables().clone(), reconstruction);
+    let narrow = TrellisConfig {
+        n_buckets: 3,
+        ..TrellisConfig::wide(4)
+    };
+    let what = |result: Result<TrellisCodec>| match result {
+        Err(Error::ShapeMismatch { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        what(parts(narrow.clone(), codec.reconstruction().clone())),
+        "number of entropy tables"
+    );
+    let integers = Reconstruction::integers(3);
+    assert_eq!(
+        what(parts(TrellisConfig::wide(4), integers)),
+        "number of reconstruction buckets"
+    );
+    assert!(Reconstruction::from_offsets(vec![0; 7], 1).is_err());
+    let counts = SymbolCounts::new(&codec);
+    let other = TrellisCodec::parametric(narrow).unwrap();
+    assert_eq!(what(other.with_counts(&counts)), "number of counted tables");
+    assert!(TrellisCodec::parametric(TrellisConfig::wide(5)).is_err());
+}
+
+#[test]
+fn codec_files_of_another_kind_are_refused() {
+    let codec = TrellisCodec::parametric(TrellisConfig::wide(4)).unwrap();
+    let text = codec.to_bytes().unwrap();
+    let replaced = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let at = text
+            .windows(from.len())
+            .position(|window| window == from.as_bytes())
+            .unwrap();
+        let mut bytes = text.clone();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        TrellisCodec::from_bytes(&bytes).unwrap_err()
+    };
+    assert!(matches!(
+        replaced("trellis", "trellos"),
+        crate::Error::Family { .. }
+    ));
+    assert!(matches!(
+        replaced("n_states", "n_stales"),
+        crate::Error::Metadata { .. }
+    ));
+    let config = crate::Error::Trellis(Error::Config {
+        field: "n_states",
+        found: "5".into(),
+        allowed: "[1, 4, 8, 16, 64, 256]".into(),
+    });
+    let found = replaced("n_states\\\":4", "n_states\\\":5");
+    assert_eq!(found.to_string(), config.to_string());
+    assert!(matches!(
+        replaced("cdf_tables", "cdf_tablez"),
+        crate::Error::ParameterUnknown { .. }
+    ));
+    assert!(matches!(
+        replaced("[57, 2, 4]", "[57, 4, 2]"),
+        crate::Error::ParameterShape { .. }
+    ));
+    assert!(matches!(
+        replaced("\"I8\"", "\"U8\""),
+        crate::Error::ParameterType { .. }
+    ));
+}
+
+#[test]
+fn misuse_is_refused() {
+    let codec = TrellisCodec::parametric(TrellisConfig::wide(4)).unwrap();
+    let scales = TensorScales::uniform(3, 2, 1.0, 1.0);
+    assert!(matches!(
+        TrellisQuantizer::new(&codec, &scales, 2, 2),
+        Err(Error::ShapeMismatch { .. })
+    ));
+    let mut quantizer = TrellisQuantizer::new(&codec, &scales, 3, 2).unwrap();
+    let mut out = [0.0; 3];
+    let mut quantize = |col, target: &[f32]| quantizer.quantize_column(col, target, &mut out);
+    quantize(1, &[1.0, -2.0, 0.3]).unwrap();
+    assert!(matches!(
+        quantize(1, &[0.0; 3]),
+        Err(Error::Column { col: 1, cols: 2 })
+    ));
+    assert!(matches!(
+        quantize(2, &[0.0; 3]),
+        Err(Error::Column { col: 2, cols: 2 })
+    ));
+    assert!(matches!(
+        quantize(0, &[0.0; 4]),
+        Err(Error::ShapeMismatch { what: "target", .. })
+    ));
+    assert!(matches!(
+        quantize(0, &[0.0, f32::NAN, 0.0]),
+        Err(Error::NotFinite { row: 1, col: 0, .. })
+    ));
+    assert!(matches!(
+        quantizer.finish(),
+        Err(Error::Unfinished {
+            found: 1,
+            expected: 2
+        })
+    ));
+
+    let mut sequence = SequenceQuantizer::new(&codec);
+    let mut run = |values: &[f32], table: u16| {
+        sequence.quantize(values, &[table; 2], &mut [0; 2], &mut [0.0; 2])
+    };
+    run(&[0.4, -7.0], codec.first_table(0)).unwrap();
+    assert!(matches!(run(&[0.4], 0), Err(Error::ShapeMismatch { .. })));
+    assert!(matches!(
+        run(&[0.4, f32::INFINITY], 0),
+        Err(Error::NotFinite { row: 1, .. })
+    ));
+    assert!(matches!(
+        run(&[0.4, 0.4], 113),
+        Err(Error::ShapeMismatch {
+            what: "first table of a bucket",
+            ..
+        })
+    ));
+
+    let mut weights = Array2::zeros((3, 2));
+    let mut decode_streams = |streams: &[&[u8]]| {
+        decode(
+            &codec,
+            &scales,
+            streams,
+            weights.view_mut(),
+            Parallelism::Serial,
+        )
+    };
+    assert!(matches!(
+        decode_streams(&[]),
+        Err(Error::ShapeMismatch {
+            found: 0,
+            expected: 1,
+            ..
+        })
+    ));
+    assert!(matches!(
+        decode_streams(&[&[1, 2]]),
+        Err(Error::Substream { substream: 0, .. })
+    ));
+    let column = FitSample {
+        weights: weights.view(),
+        scales: &scales,
+        columns: &[2],
+    };
+    assert!(matches!(
+        TrellisCodec::fit(TrellisConfig::wide(4), &[column]),
+        Err(Error::Column { col: 2, cols: 2 })
+    ));
+}
