@@ -174,7 +174,9 @@ fn check_pip(instead: &str) -> Result<()> {
 
 /// The cause in a few words, from what pip wrote to stderr.
 fn why_pip_failed(said: &str) -> String {
-    const NETWORK: [&str; 8] = [
+    const NETWORK: [&str; 9] = [
+        // What is left where pip is told not to try again: an index that is reached has versions.
+        "(from versions: none)",
         "Failed to establish a new connection",
         "Network is unreachable",
         "Temporary failure in name resolution",

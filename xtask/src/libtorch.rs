@@ -20,8 +20,8 @@ use crate::{wheel, workspace};
 /// The LibTorch that `tch = "=0.24.0"` is written for.
 const VERSION: &str = "2.11.0";
 
-const INSTEAD: &str =
-    "LIBTORCH=DIR names a LibTorch 2.11.0 that is already there (DIR/lib, DIR/include)";
+const INSTEAD: &str = "LIBTORCH=DIR names a LibTorch 2.11.0 that is already there (DIR/lib, DIR/include), \
+    `cargo xtask test --no-torch` goes without";
 
 const TORCH: Wheel = Wheel {
     requirement: "torch==2.11.0",

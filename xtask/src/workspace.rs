@@ -127,13 +127,13 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
 
 /// What is made as temporary can be read by its owner only.
 #[cfg(unix)]
-fn readable(path: &Path, mode: u32) -> Result<()> {
+pub(crate) fn readable(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
 }
 
 #[cfg(not(unix))]
-fn readable(_path: &Path, _mode: u32) -> Result<()> {
+pub(crate) fn readable(_path: &Path, _mode: u32) -> Result<()> {
     Ok(())
 }
 

