@@ -1,9 +1,10 @@
 //! One substream in, symbols out.
 
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::layout::{self, Header, Parts};
 use crate::lookup::DecodeTables;
-use crate::{LANES, STATE_LOW, escape};
+use crate::{LANES, STATE_LOW, escape, simd};
 
 /// Decodes one substream, step by step, as it was encoded.
 ///
@@ -116,10 +117,7 @@ impl<'a> StreamDecoder<'a> {
             });
         }
         self.check_tables(table_idx)?;
-        for (table_idx, out) in table_idx.chunks(LANES).zip(out.chunks_mut(LANES)) {
-            self.step(table_idx, out)?;
-        }
-        Ok(())
+        self.decode::<false>(table_idx, out)
     }
 
     /// As [`StreamDecoder::decode_all`], where lane `l` uses table `table_of_lane[l]` in every step: the fastest way.
@@ -128,10 +126,76 @@ impl<'a> StreamDecoder<'a> {
     /// As [`StreamDecoder::decode_step`].
     pub fn decode_bulk(&mut self, table_of_lane: &[u16; LANES], out: &mut [i32]) -> Result<()> {
         self.check_tables(table_of_lane)?;
-        for out in out.chunks_mut(LANES) {
-            self.step(&table_of_lane[..out.len()], out)?;
+        self.decode::<true>(table_of_lane, out)
+    }
+
+    /// Decodes `out` by valid table indices: one for each lane (`BULK`), or one for each symbol.
+    fn decode<const BULK: bool>(
+        &mut self,
+        mut table_idx: &[u16],
+        mut out: &mut [i32],
+    ) -> Result<()> {
+        while !out.is_empty() {
+            let n_fast = self.fast_steps::<BULK>(table_idx, out)?;
+            let n_symbols = if n_fast > 0 {
+                n_fast * LANES
+            } else {
+                let n_symbols = out.len().min(LANES);
+                self.step(&table_idx[..n_symbols], &mut out[..n_symbols])?;
+                n_symbols
+            };
+            out = &mut out[n_symbols..];
+            if !BULK {
+                table_idx = &table_idx[n_symbols..];
+            }
         }
         Ok(())
+    }
+
+    /// Decodes whole steps in the lanes while that is possible without a check of each word; returns how many.
+    fn fast_steps<const BULK: bool>(
+        &mut self,
+        table_idx: &[u16],
+        out: &mut [i32],
+    ) -> Result<usize> {
+        let Some(header) = self.header else {
+            return Ok(0);
+        };
+        let max_steps = self.steps_left - header.n_tail_steps.min(self.steps_left);
+        if self.tail.is_some()
+            || header.n_lanes != LANES
+            || self.tables.backend == Backend::Portable
+        {
+            return Ok(0);
+        }
+        let steps = out.as_chunks_mut().0;
+        let n_steps = steps.len().min(max_steps as usize);
+        let done = simd::decode::<BULK>(
+            self.tables,
+            &mut self.states,
+            table_idx,
+            &mut steps[..n_steps],
+            self.words.left,
+        );
+        if done.n_steps == 0 {
+            return Ok(0);
+        }
+        self.words.left = &self.words.left[done.n_bytes..];
+        self.steps_left -= done.n_steps as u32;
+        if done.escaped {
+            // Steps end with the first escape.
+            let last = LANES * (done.n_steps - 1)..LANES * done.n_steps;
+            let table_idx = if BULK {
+                table_idx
+            } else {
+                &table_idx[last.clone()]
+            };
+            self.read_escapes(table_idx, &mut out[last])?;
+        }
+        if self.steps_left == header.n_tail_steps {
+            self.enter_tail(header.n_lanes)?;
+        }
+        Ok(done.n_steps)
     }
 
     fn check_tables(&self, table_idx: &[u16]) -> Result<()> {
@@ -178,8 +242,6 @@ impl<'a> StreamDecoder<'a> {
     }
 
     fn step_in_lanes(&mut self, table_idx: &[u16], out: &mut [i32]) -> Result<()> {
-        let precision = self.tables.precision;
-        let mask = (1 << precision) - 1;
         let mut n_read = 0;
         // A whole step's words if that many are left; else what is left, and then zeros that are noticed below.
         let mut last = [0; 2 * LANES];
@@ -189,12 +251,9 @@ impl<'a> StreamDecoder<'a> {
         });
         let mut escaped = false;
         for ((state, &idx), out) in self.states.iter_mut().zip(table_idx).zip(out.iter_mut()) {
-            let table = &self.tables.tables[usize::from(idx)];
-            let slot = *state & mask;
-            let (bin, start, mass) = self.tables.find(table, slot);
-            escaped |= bin == table.n_symbols;
-            *out = table.min_symbol.wrapping_add(bin as i32);
-            let next = mass * (*state >> precision) + slot - start;
+            let (symbol, is_escape, next) = self.tables.pop(idx, *state);
+            escaped |= is_escape;
+            *out = symbol;
             let word = u16::from_le_bytes([
                 words[(2 * n_read) % (2 * LANES)],
                 words[(2 * n_read + 1) % (2 * LANES)],
@@ -226,15 +285,10 @@ impl<'a> StreamDecoder<'a> {
     #[cold]
     fn read_escapes(&mut self, table_idx: &[u16], out: &mut [i32]) -> Result<()> {
         for (out, &idx) in out.iter_mut().zip(table_idx) {
-            let table = &self.tables.tables[usize::from(idx)];
-            let end = table.min_symbol.wrapping_add(table.n_symbols as i32);
+            let (min, n_symbols) = self.tables.ranges[usize::from(idx)];
+            let end = min.wrapping_add(n_symbols as i32);
             if *out == end {
-                *out = escape::read(
-                    self.escapes,
-                    &mut self.escape_at,
-                    table.min_symbol,
-                    end.wrapping_sub(1),
-                )?;
+                *out = escape::read(self.escapes, &mut self.escape_at, min, end.wrapping_sub(1))?;
             }
         }
         Ok(())
@@ -267,17 +321,11 @@ impl<'a> StreamDecoder<'a> {
     }
 
     fn step_in_tail(&mut self, table_idx: &[u16], out: &mut [i32]) -> Result<()> {
-        let precision = self.tables.precision;
-        let mask = (1 << precision) - 1;
         let mut escaped = false;
         for (&idx, out) in table_idx.iter().zip(out.iter_mut()) {
-            let table = &self.tables.tables[usize::from(idx)];
-            let state = self.states[0];
-            let slot = state & mask;
-            let (bin, start, mass) = self.tables.find(table, slot);
-            escaped |= bin == table.n_symbols;
-            *out = table.min_symbol.wrapping_add(bin as i32);
-            let next = mass * (state >> precision) + slot - start;
+            let (symbol, is_escape, next) = self.tables.pop(idx, self.states[0]);
+            escaped |= is_escape;
+            *out = symbol;
             self.states[0] = if next < STATE_LOW {
                 next << 16 | u32::from(self.next_tail_word()?)
             } else {

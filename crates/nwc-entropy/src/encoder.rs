@@ -1,9 +1,10 @@
 //! Symbols in, one substream out.
 
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::layout::{self, Header};
 use crate::table_set::TableSet;
-use crate::{LANES, STATE_LOW, escape};
+use crate::{LANES, STATE_LOW, escape, simd};
 
 /// Up to this many words lane 0 codes the whole substream alone: the states of the other lanes would cost more than
 /// the time that they save is worth.
@@ -20,6 +21,8 @@ pub struct StreamEncoder<'t> {
     /// Invariant: each 1 to `LANES`; their sum is `bins.len()`; there are at most `u32::MAX`.
     step_lens: Vec<u8>,
     escapes: Vec<u8>,
+    /// Invariant: this machine has it.
+    backend: Backend,
 }
 
 /// Words go in from the back: what is coded last is read first.
@@ -32,11 +35,18 @@ struct WordStack {
 impl<'t> StreamEncoder<'t> {
     /// An empty substream over `tables`.
     pub fn new(tables: &'t TableSet) -> Self {
+        Self::with_backend(tables, Backend::best())
+    }
+
+    /// An empty substream over `tables`, coded with `backend` or the best there is below it.
+    pub fn with_backend(tables: &'t TableSet, backend: Backend) -> Self {
+        let (bins, step_lens, escapes) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             tables,
-            bins: Vec::new(),
-            step_lens: Vec::new(),
-            escapes: Vec::new(),
+            bins,
+            step_lens,
+            escapes,
+            backend: backend.or_available(),
         }
     }
 
@@ -162,18 +172,59 @@ impl<'t> StreamEncoder<'t> {
             *state |= u32::from(word);
         }
         let main_steps = &self.step_lens[..(n_steps - n_tail_steps) as usize];
-        let n_main = main_steps.iter().map(|&len| usize::from(len)).sum();
-        let mut words = WordStack::new(n_main);
-        let mut end = n_main;
-        for &len in main_steps.iter().rev() {
+        let words = self.encode_lanes(main_steps, &mut states);
+        layout::write(&header, &states[..n_lanes], words.as_slice(), &self.escapes)
+    }
+
+    /// Codes the first steps, of the given lengths, in the lanes.
+    fn encode_lanes(&self, mut step_lens: &[u8], states: &mut [u32; LANES]) -> WordStack {
+        let mut end = step_lens.iter().map(|&len| usize::from(len)).sum();
+        let mut words = WordStack::new(end);
+        while let Some((&len, before)) = step_lens.split_last() {
+            let n_full = step_lens
+                .iter()
+                .rev()
+                .take_while(|&&len| usize::from(len) == LANES)
+                .count();
+            let start = end - n_full * LANES;
+            if n_full > 0 && self.encode_full_steps(&self.bins[start..end], states, &mut words) {
+                step_lens = &step_lens[..step_lens.len() - n_full];
+                end = start;
+                continue;
+            }
             let start = end - usize::from(len);
-            let bins = &self.bins[start..end];
-            for (state, &bin) in states.iter_mut().zip(bins).rev() {
+            for (state, &bin) in states.iter_mut().zip(&self.bins[start..end]).rev() {
                 *state = self.encode_symbol(*state, bin, &mut words);
             }
+            step_lens = before;
             end = start;
         }
-        layout::write(&header, &states[..n_lanes], words.as_slice(), &self.escapes)
+        words
+    }
+
+    /// Codes whole steps with vectors; `false` if there are none for it.
+    fn encode_full_steps(
+        &self,
+        bins: &[u32],
+        states: &mut [u32; LANES],
+        words: &mut WordStack,
+    ) -> bool {
+        let (precision, intervals) = (self.tables.precision(), &self.tables.flat().intervals);
+        if self.backend == Backend::Portable || precision < simd::MIN_ENCODE_PRECISION {
+            return false;
+        }
+        let steps = bins.as_chunks().0;
+        let start = simd::encode(
+            self.backend,
+            intervals,
+            precision,
+            states,
+            steps,
+            &mut words.words,
+            words.start,
+        );
+        words.start = start.unwrap_or(words.start);
+        start.is_some()
     }
 
     /// Steps at the end that lane 0 codes alone: as many as give one word to each other lane, or all.
@@ -234,11 +285,11 @@ impl<'t> StreamEncoder<'t> {
 }
 
 impl WordStack {
-    /// Room for `n_words`; each symbol gives one at most.
+    /// Room for `n_words`; each symbol gives one at most. Vectors may write up to `LANES` words before them.
     fn new(n_words: usize) -> Self {
         Self {
-            words: vec![0; n_words],
-            start: n_words,
+            words: vec![0; n_words + LANES],
+            start: n_words + LANES,
         }
     }
 

@@ -37,6 +37,7 @@
 //! 2. Giesen, F.: Interleaved entropy coders (2014), arXiv 1402.3392.
 #![deny(unsafe_code)]
 
+mod backend;
 mod decoder;
 mod encoder;
 mod error;
@@ -45,12 +46,14 @@ mod flat;
 mod layout;
 mod lookup;
 mod masses;
+mod simd;
 mod table;
 mod table_set;
 #[cfg(test)]
 mod tests;
 mod varint;
 
+pub use backend::Backend;
 pub use decoder::StreamDecoder;
 pub use encoder::StreamEncoder;
 pub use error::{Error, Result};

@@ -1,5 +1,6 @@
 //! From a slot to its bin: what a decoder looks up, prepared once and shared.
 
+use crate::backend::Backend;
 use crate::table_set::TableSet;
 
 /// Buckets of all tables together take no more than this, so that they stay in the second cache...
@@ -12,85 +13,105 @@ const MAX_BUCKET_BITS: u32 = 12;
 /// Lookup tables of a [`TableSet`], prepared once, shared by any number of decoders.
 ///
 /// A slot's high bits pick a bucket, which names the first bin that reaches into it; a short scan finds the bin.
-/// At a precision of 12 bits and less there is a bucket for each slot, and nothing to scan.
+/// At a precision of 12 bits and less there is a bucket for each slot of a table, as long as the set is small, and
+/// nothing to scan.
 #[derive(Debug, Clone)]
 pub struct DecodeTables {
     pub(crate) precision: u32,
-    /// Slots in a bucket, as a power of 2.
-    pub(crate) bucket_shift: u32,
-    /// Invariant: not empty.
-    pub(crate) tables: Vec<TableLookup>,
-    /// First bin of each bucket, for each table `1 << (precision − bucket_shift)` entries.
-    pub(crate) buckets: Vec<u16>,
+    /// Buckets of a table, as a power of 2; at most `precision`.
+    pub(crate) bucket_bits: u32,
+    pub(crate) n_tables: usize,
+    /// First bin of each bucket, `1 << bucket_bits` a table, as an index into `intervals` and `symbols`.
+    ///
+    /// Invariant: the bin is of the bucket's table, and starts at or before the bucket's first slot.
+    pub(crate) buckets: Vec<u32>,
     /// Start and mass of each bin of each table, as in [`crate::table_set::FlatBins`].
+    ///
+    /// Invariant: the bins of a table follow each other, and the last one ends at `1 << precision`.
     pub(crate) intervals: Vec<u32>,
-}
-
-/// Where one table's lookups are.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TableLookup {
-    pub(crate) bucket_base: u32,
-    pub(crate) bin_base: u32,
-    pub(crate) min_symbol: i32,
-    pub(crate) n_symbols: u32,
+    /// Each bin's symbol, for the escape the largest one plus 1 (wrapping around). As long as `intervals`.
+    pub(crate) symbols: Vec<i32>,
+    /// Smallest symbol and number of symbols of each table.
+    pub(crate) ranges: Vec<(i32, u32)>,
+    /// First bin of each table.
+    pub(crate) bin_bases: Vec<u32>,
+    /// Invariant: this machine has it.
+    pub(crate) backend: Backend,
 }
 
 impl DecodeTables {
-    /// Prepares the lookups of `tables`.
+    /// Prepares the lookups of `tables`, for the best instructions that this machine has.
     pub fn new(tables: &TableSet) -> Self {
+        Self::with_backend(tables, Backend::best())
+    }
+
+    /// Prepares the lookups of `tables`, for `backend` or the best there is below it.
+    pub fn with_backend(tables: &TableSet, backend: Backend) -> Self {
         let precision = tables.precision();
-        let per_table = (BUCKET_BYTES / size_of::<u16>() / tables.len()).max(1);
+        let per_table = (BUCKET_BYTES / size_of::<u32>() / tables.len()).max(1);
         let bucket_bits = per_table
             .ilog2()
             .clamp(MIN_BUCKET_BITS, MAX_BUCKET_BITS)
             .min(precision);
-        let bucket_shift = precision - bucket_bits;
+        let flat = tables.flat();
         let mut buckets = Vec::with_capacity(tables.len() << bucket_bits);
-        let mut lookups = Vec::with_capacity(tables.len());
-        for (table, &bin_base) in tables.tables().iter().zip(&tables.flat().bases) {
-            lookups.push(TableLookup {
-                bucket_base: buckets.len() as u32,
-                bin_base,
-                min_symbol: table.min_symbol(),
-                n_symbols: table.n_symbols() as u32,
-            });
+        let mut symbols = Vec::with_capacity(flat.intervals.len());
+        for (table, &bin_base) in tables.tables().iter().zip(&flat.bases) {
             let mut bin = 0;
             for bucket in 0..1_u32 << bucket_bits {
                 // The last entry of the cdf is above every slot.
-                while table.cdf()[bin + 1] <= bucket << bucket_shift {
+                while table.cdf()[bin + 1] <= bucket << (precision - bucket_bits) {
                     bin += 1;
                 }
-                buckets.push(bin as u16);
+                buckets.push(bin_base + bin as u32);
             }
+            symbols.extend(
+                (0..=table.n_symbols() as i32).map(|bin| table.min_symbol().wrapping_add(bin)),
+            );
         }
-        let intervals = tables.flat().intervals.clone();
         Self {
             precision,
-            bucket_shift,
-            tables: lookups,
+            bucket_bits,
+            n_tables: tables.len(),
             buckets,
-            intervals,
+            intervals: flat.intervals.clone(),
+            symbols,
+            ranges: tables
+                .tables()
+                .iter()
+                .map(|table| (table.min_symbol(), table.n_symbols() as u32))
+                .collect(),
+            bin_bases: flat.bases.clone(),
+            backend: backend.or_available(),
         }
     }
 
     /// Number of tables.
     pub fn n_tables(&self) -> usize {
-        self.tables.len()
+        self.n_tables
     }
 
-    /// The bin that holds `slot`, and its start and mass.
+    /// The instructions that decoders of these tables use.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Takes one symbol of table `idx`, which must be less than `n_tables`, from `state`: the symbol, whether it is
+    /// the escape, and the state before a word is read.
     #[inline(always)]
-    pub(crate) fn find(&self, table: &TableLookup, slot: u32) -> (u32, u32, u32) {
-        let mut bin =
-            u32::from(self.buckets[(table.bucket_base + (slot >> self.bucket_shift)) as usize]);
-        loop {
-            let interval = self.intervals[(table.bin_base + bin) as usize];
-            let (start, mass) = (interval & 0xffff, interval >> 16);
-            // The bucket's bin starts at or before the slot, and the last bin ends after every slot.
-            if slot < start + mass {
-                return (bin, start, mass);
-            }
+    pub(crate) fn pop(&self, idx: u16, state: u32) -> (i32, bool, u32) {
+        let slot = state & ((1 << self.precision) - 1);
+        let bucket = usize::from(idx) << self.bucket_bits
+            | (slot >> (self.precision - self.bucket_bits)) as usize;
+        let mut bin = self.buckets[bucket] as usize;
+        let mut interval = self.intervals[bin];
+        while slot >= (interval & 0xffff) + (interval >> 16) {
             bin += 1;
+            interval = self.intervals[bin];
         }
+        let (start, mass) = (interval & 0xffff, interval >> 16);
+        let next = mass * (state >> self.precision) + slot - start;
+        // Only the last bin of a table ends at the total, and that is the escape.
+        (self.symbols[bin], start + mass == 1 << self.precision, next)
     }
 }

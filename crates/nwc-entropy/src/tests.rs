@@ -25,7 +25,7 @@ fn arbitrary_steps() -> impl Strategy<Value = (TableSet, Steps)> {
     let step_len = prop_oneof![3 => Just(LANES), 1 => 0..=LANES, 1 => Just(1)];
     let symbol = (
         any::<u16>(),
-        prop_oneof![30 => (0..50_i64), 1 => any::<i32>().prop_map(i64::from)],
+        prop_oneof![30 => 0..50_i64, 1 => any::<i32>().prop_map(i64::from)],
     );
     let step = step_len.prop_flat_map(move |len| prop::collection::vec(symbol.clone(), len));
     let steps = prop_oneof![
@@ -50,7 +50,11 @@ fn arbitrary_steps() -> impl Strategy<Value = (TableSet, Steps)> {
 }
 
 fn encode(tables: &TableSet, steps: &Steps) -> Vec<u8> {
-    let mut encoder = StreamEncoder::new(tables);
+    encode_by(Backend::Portable, tables, steps)
+}
+
+fn encode_by(backend: Backend, tables: &TableSet, steps: &Steps) -> Vec<u8> {
+    let mut encoder = StreamEncoder::with_backend(tables, backend);
     for (table_idx, symbols) in steps {
         encoder.push_step(table_idx, symbols).unwrap();
     }
@@ -77,6 +81,49 @@ proptest! {
         let bytes = encode(&tables, &steps);
         let decoded = decode(&DecodeTables::new(&tables), &bytes, &steps);
         prop_assert_eq!(decoded, Ok(steps.into_iter().map(|step| step.1).collect()));
+    }
+
+    #[test]
+    fn all_backends_agree((tables, steps) in arbitrary_steps(), flip in any::<(prop::sample::Index, u8)>()) {
+        let mut bytes = encode(&tables, &steps);
+        for backend in [Backend::Avx2, Backend::Avx512] {
+            prop_assert_eq!(&encode_by(backend, &tables, &steps), &bytes);
+        }
+        *flip.0.get_mut(&mut bytes) ^= flip.1;
+        let decode_by = |backend| decode(&DecodeTables::with_backend(&tables, backend), &bytes, &steps);
+        let expected = decode_by(Backend::Portable);
+        for backend in [Backend::Avx2, Backend::Avx512] {
+            prop_assert_eq!(&decode_by(backend), &expected);
+        }
+    }
+
+    /// Lanes with tables of their own, symbols at once and not step by step; enough of them for every kernel.
+    #[test]
+    fn bulk_is_the_same_as_step_by_step(
+        tables in arbitrary_tables(),
+        table_of_lane in prop::array::uniform32(any::<u16>()),
+        symbols in prop::collection::vec(prop_oneof![200 => 0..20_i64, 1 => any::<i32>().prop_map(i64::from)], 0..9000),
+    ) {
+        let table_of_lane = table_of_lane.map(|idx| idx % tables.len() as u16);
+        let table_idx: Vec<u16> = table_of_lane.iter().copied().cycle().take(symbols.len()).collect();
+        let place = |(&symbol, &idx): (&i64, &u16)| {
+            let min = i64::from(tables.get(usize::from(idx)).unwrap().min_symbol());
+            (min + symbol).clamp(i32::MIN.into(), i32::MAX.into()) as i32
+        };
+        let symbols: Vec<i32> = symbols.iter().zip(&table_idx).map(place).collect();
+        let bytes = encode_symbols(&tables, &table_idx, &symbols).unwrap();
+        for backend in [Backend::Portable, Backend::Avx2, Backend::Avx512] {
+            let mut encoder = StreamEncoder::with_backend(&tables, backend);
+            encoder.push_bulk(&table_of_lane, &symbols).unwrap();
+            prop_assert_eq!(&encoder.finish(), &bytes);
+            let tables = DecodeTables::with_backend(&tables, backend);
+            prop_assert_eq!(decode_symbols(&tables, &bytes, &table_idx), Ok(symbols.clone()));
+            let mut decoder = StreamDecoder::new(&tables, &bytes).unwrap();
+            let mut out = vec![0; symbols.len()];
+            decoder.decode_bulk(&table_of_lane, &mut out).unwrap();
+            decoder.finish().unwrap();
+            prop_assert_eq!(&out, &symbols);
+        }
     }
 
     #[test]

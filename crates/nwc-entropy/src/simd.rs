@@ -1,0 +1,548 @@
+//! Whole steps with AVX2 and AVX-512: the crate's only `unsafe` code.
+//!
+//! Why: 32 lanes are independent of each other but for the words that they share, which is what vectors are made
+//! for, and the compiler makes none of it by itself: table lookups need gathers, and the words go to the lanes that
+//! want one, in order, by an expansion (AVX-512) or a permutation from a table (AVX2). Each kernel does exactly what
+//! the portable code does, step for step, and stops where it could not.
+//!
+//! What makes it sound: the kernels are only called with a [`Backend`] that this machine has; each gather's index is
+//! below the length of its table by the invariants of [`DecodeTables`] and of the encoder; loads and stores go
+//! through slices that were checked to be long enough, noted at each.
+#![expect(
+    unsafe_code,
+    reason = "gathers and unaligned vector loads take pointers, and target features are chosen at run time"
+)]
+
+use crate::LANES;
+use crate::backend::Backend;
+use crate::lookup::DecodeTables;
+
+/// What a kernel has decoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Decoded {
+    pub(crate) n_steps: usize,
+    /// Bytes of words that were read.
+    pub(crate) n_bytes: usize,
+    /// The last of the steps has an escape.
+    pub(crate) escaped: bool,
+}
+
+/// Decodes steps until `out` is full, fewer bytes of `words` are left than a step could read, or a step has an
+/// escape. `table_idx` holds valid indices: one a lane (`BULK`) or one a symbol.
+pub(crate) fn decode<const BULK: bool>(
+    tables: &DecodeTables,
+    states: &mut [u32; LANES],
+    table_idx: &[u16],
+    out: &mut [[i32; LANES]],
+    words: &[u8],
+) -> Decoded {
+    let (steps, rest) = table_idx.as_chunks();
+    assert!(BULK && steps.len() == 1 && rest.is_empty() || !BULK && steps.len() >= out.len());
+    match tables.backend {
+        // SAFETY: by the invariant of the field, the machine has these features.
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => unsafe { avx512::decode::<BULK>(tables, states, steps, out, words) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx2 => unsafe { avx2::decode::<BULK>(tables, states, steps, out, words) },
+        _ => Decoded::default(),
+    }
+}
+
+/// Least precision at which the kernels of [`encode`] divide exactly.
+pub(crate) const MIN_ENCODE_PRECISION: u32 = 10;
+
+/// Codes `steps` from last to first; their words go before `words[end..]`, and the result is where they start.
+///
+/// `steps` are indices into `intervals`, checked here; `words` has room for one word a symbol, and at least
+/// [`LANES`] before that. Returns `None`, and does nothing, where there is no kernel for `backend`.
+pub(crate) fn encode(
+    backend: Backend,
+    intervals: &[u32],
+    precision: u32,
+    states: &mut [u32; LANES],
+    steps: &[[u32; LANES]],
+    words: &mut [u16],
+    end: usize,
+) -> Option<usize> {
+    assert!(
+        precision >= MIN_ENCODE_PRECISION && end <= words.len() && end >= (steps.len() + 1) * LANES
+    );
+    match backend.or_available() {
+        // SAFETY: `or_available` says that the machine has these features.
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512 => {
+            Some(unsafe { avx512::encode(intervals, precision, states, steps, words, end) })
+        }
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx2 => {
+            Some(unsafe { avx2::encode(intervals, precision, states, steps, words, end) })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::arch::x86_64::*;
+    use std::array::from_fn;
+
+    use super::{DecodeTables, Decoded, LANES};
+
+    /// Vectors of 16 lanes in a step.
+    const N: usize = 2;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) fn decode<const BULK: bool>(
+        tables: &DecodeTables,
+        states: &mut [u32; LANES],
+        table_idx: &[[u16; LANES]],
+        out: &mut [[i32; LANES]],
+        words: &[u8],
+    ) -> Decoded {
+        let precision = _mm_cvtsi32_si128(tables.precision as i32);
+        let bucket_shift = _mm_cvtsi32_si128((tables.precision - tables.bucket_bits) as i32);
+        let bucket_bits = _mm_cvtsi32_si128(tables.bucket_bits as i32);
+        let total = _mm512_set1_epi32(1 << tables.precision);
+        let slot_mask = _mm512_set1_epi32((1 << tables.precision) - 1);
+        let low_half = _mm512_set1_epi32(0xffff);
+        let one = _mm512_set1_epi32(1);
+        let (buckets, intervals) = (
+            tables.buckets.as_ptr().cast(),
+            tables.intervals.as_ptr().cast(),
+        );
+        let mut state: [__m512i; N] = from_fn(|v| load(&states[16 * v..16 * v + 16]));
+        let base_of = |idx: &[u16; LANES], v: usize| {
+            // SAFETY: the 16 indices of half `v` lie inside of the array.
+            let idx = unsafe { _mm256_loadu_si256(idx.as_ptr().add(16 * v).cast()) };
+            _mm512_sll_epi32(_mm512_cvtepu16_epi32(idx), bucket_bits)
+        };
+        let bulk_base: [__m512i; N] =
+            from_fn(|v| if BULK { base_of(&table_idx[0], v) } else { one });
+        let bulk_symbol: [__m512i; N] = from_fn(|v| {
+            let symbol = |lane: usize| {
+                let idx = usize::from(table_idx[0][lane]);
+                tables.ranges[idx]
+                    .0
+                    .wrapping_sub(tables.bin_bases[idx] as i32) as u32
+            };
+            if BULK {
+                load(&from_fn::<u32, 16, _>(|lane| symbol(16 * v + lane)))
+            } else {
+                one
+            }
+        });
+        let mut done = Decoded::default();
+        let mut left = words;
+        for (step, out) in out.iter_mut().enumerate() {
+            if left.len() < 2 * LANES {
+                break;
+            }
+            let mut escaped = 0;
+            let mut n_read = 0;
+            for v in 0..N {
+                let slot = _mm512_and_si512(state[v], slot_mask);
+                let base = if BULK {
+                    bulk_base[v]
+                } else {
+                    base_of(&table_idx[step], v)
+                };
+                let bucket = _mm512_add_epi32(base, _mm512_srl_epi32(slot, bucket_shift));
+                // SAFETY: the table index is valid, so the bucket is one of its 2^bucket_bits.
+                let mut bin = unsafe { _mm512_i32gather_epi32::<4>(bucket, buckets) };
+                // SAFETY: buckets hold indices of bins.
+                let mut interval = unsafe { _mm512_i32gather_epi32::<4>(bin, intervals) };
+                let mut start = _mm512_and_si512(interval, low_half);
+                let mut mass = _mm512_srli_epi32::<16>(interval);
+                let mut end = _mm512_add_epi32(start, mass);
+                let mut beyond = _mm512_cmpge_epu32_mask(slot, end);
+                while beyond != 0 {
+                    bin = _mm512_mask_add_epi32(bin, beyond, bin, one);
+                    // SAFETY: the table's last bin ends above every slot, so a bin beyond which the slot lies has
+                    // a successor.
+                    interval = unsafe {
+                        _mm512_mask_i32gather_epi32::<4>(interval, beyond, bin, intervals)
+                    };
+                    start = _mm512_and_si512(interval, low_half);
+                    mass = _mm512_srli_epi32::<16>(interval);
+                    end = _mm512_add_epi32(start, mass);
+                    beyond = _mm512_cmpge_epu32_mask(slot, end);
+                }
+                let symbol = if BULK {
+                    _mm512_add_epi32(bin, bulk_symbol[v])
+                } else {
+                    // SAFETY: there are as many symbols as intervals.
+                    unsafe { _mm512_i32gather_epi32::<4>(bin, tables.symbols.as_ptr().cast()) }
+                };
+                escaped |= _mm512_cmpeq_epi32_mask(end, total);
+                // SAFETY: half `v` of the 32 symbols.
+                unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(16 * v).cast(), symbol) };
+                let quotient = _mm512_srl_epi32(state[v], precision);
+                let next = _mm512_add_epi32(
+                    _mm512_mullo_epi32(mass, quotient),
+                    _mm512_sub_epi32(slot, start),
+                );
+                let low = _mm512_cmple_epu32_mask(next, low_half);
+                // SAFETY: at most 16 words were read in this step, and 32 are there.
+                let word = unsafe { _mm256_loadu_si256(left.as_ptr().add(2 * n_read).cast()) };
+                let word = _mm512_maskz_expand_epi32(low, _mm512_cvtepu16_epi32(word));
+                let shifted = _mm512_or_si512(_mm512_slli_epi32::<16>(next), word);
+                state[v] = _mm512_mask_mov_epi32(next, low, shifted);
+                n_read += low.count_ones() as usize;
+            }
+            left = &left[2 * n_read..];
+            done.n_steps += 1;
+            if escaped != 0 {
+                done.escaped = true;
+                break;
+            }
+        }
+        for (v, state) in state.into_iter().enumerate() {
+            store(&mut states[16 * v..16 * v + 16], state);
+        }
+        done.n_bytes = words.len() - left.len();
+        done
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) fn encode(
+        intervals: &[u32],
+        precision: u32,
+        states: &mut [u32; LANES],
+        steps: &[[u32; LANES]],
+        words: &mut [u16],
+        mut end: usize,
+    ) -> usize {
+        let shift = _mm_cvtsi32_si128(precision as i32);
+        let limit_shift = _mm_cvtsi32_si128(32 - precision as i32);
+        let low_half = _mm512_set1_epi32(0xffff);
+        let one = _mm512_set1_epi32(1);
+        let n_intervals = _mm512_set1_epi32(intervals.len() as i32);
+        let mut state: [__m512i; N] = from_fn(|v| load(&states[16 * v..16 * v + 16]));
+        for step in steps.iter().rev() {
+            for v in (0..N).rev() {
+                let bin = load(&step[16 * v..16 * v + 16]);
+                assert!(
+                    _mm512_cmpge_epu32_mask(bin, n_intervals) == 0,
+                    "bins are checked when they are pushed"
+                );
+                // SAFETY: checked in the line above.
+                let interval =
+                    unsafe { _mm512_i32gather_epi32::<4>(bin, intervals.as_ptr().cast()) };
+                let start = _mm512_and_si512(interval, low_half);
+                let mass = _mm512_srli_epi32::<16>(interval);
+                let high = _mm512_cmpge_epu32_mask(state[v], _mm512_sll_epi32(mass, limit_shift));
+                let n_words = high.count_ones() as usize;
+                let word = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(high, state[v]));
+                end -= n_words;
+                // A whole vector fits: its end lies before that of the 16 words for which there is room...
+                // SAFETY: ...and only `n_words` words are written, which end at the old `end`.
+                unsafe {
+                    let mask = (1_u32 << n_words) - 1;
+                    _mm256_mask_storeu_epi16(words.as_mut_ptr().add(end).cast(), mask as u16, word);
+                }
+                let x = _mm512_mask_srli_epi32::<16>(state[v], high, state[v]);
+                // The quotient is below 2^22, so rounding all towards zero it is exact or too small by one.
+                let approx = _mm512_div_round_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(
+                    _mm512_cvt_roundepu32_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(x),
+                    _mm512_cvtepi32_ps(mass),
+                );
+                let quotient = _mm512_cvttps_epi32(approx);
+                let rest = _mm512_sub_epi32(x, _mm512_mullo_epi32(quotient, mass));
+                let short = _mm512_cmpge_epu32_mask(rest, mass);
+                let quotient = _mm512_mask_add_epi32(quotient, short, quotient, one);
+                let rest = _mm512_mask_sub_epi32(rest, short, rest, mass);
+                state[v] = _mm512_add_epi32(
+                    _mm512_sll_epi32(quotient, shift),
+                    _mm512_add_epi32(rest, start),
+                );
+            }
+        }
+        for (v, state) in state.into_iter().enumerate() {
+            store(&mut states[16 * v..16 * v + 16], state);
+        }
+        end
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load(values: &[u32]) -> __m512i {
+        assert!(values.len() == 16);
+        // SAFETY: 16 values are there.
+        unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn store(values: &mut [u32], vector: __m512i) {
+        assert!(values.len() == 16);
+        // SAFETY: there is room for 16 values.
+        unsafe { _mm512_storeu_si512(values.as_mut_ptr().cast(), vector) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+    use std::array::from_fn;
+
+    use super::{DecodeTables, Decoded, LANES};
+
+    /// Vectors of 8 lanes in a step.
+    const N: usize = 4;
+
+    /// For each mask: which word each lane of the mask takes, in order (other lanes: any).
+    static EXPAND: [[u8; 8]; 256] = expand_table();
+    /// For each mask: the lanes of the mask, in order, in the last places (other places: any).
+    static COMPRESS: [[u8; 8]; 256] = compress_table();
+
+    const fn expand_table() -> [[u8; 8]; 256] {
+        let mut table = [[0; 8]; 256];
+        let mut mask = 0;
+        while mask < 256 {
+            let (mut lane, mut word) = (0, 0);
+            while lane < 8 {
+                if mask >> lane & 1 == 1 {
+                    table[mask][lane] = word;
+                    word += 1;
+                }
+                lane += 1;
+            }
+            mask += 1;
+        }
+        table
+    }
+
+    const fn compress_table() -> [[u8; 8]; 256] {
+        let mut table = [[0; 8]; 256];
+        let mut mask = 0_usize;
+        while mask < 256 {
+            let (mut lane, mut place) = (0, 8 - mask.count_ones() as usize);
+            while lane < 8 {
+                if mask >> lane & 1 == 1 {
+                    table[mask][place] = lane as u8;
+                    place += 1;
+                }
+                lane += 1;
+            }
+            mask += 1;
+        }
+        table
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn decode<const BULK: bool>(
+        tables: &DecodeTables,
+        states: &mut [u32; LANES],
+        table_idx: &[[u16; LANES]],
+        out: &mut [[i32; LANES]],
+        words: &[u8],
+    ) -> Decoded {
+        let precision = _mm_cvtsi32_si128(tables.precision as i32);
+        let bucket_shift = _mm_cvtsi32_si128((tables.precision - tables.bucket_bits) as i32);
+        let bucket_bits = _mm_cvtsi32_si128(tables.bucket_bits as i32);
+        let total = _mm256_set1_epi32(1 << tables.precision);
+        let slot_mask = _mm256_set1_epi32((1 << tables.precision) - 1);
+        let low_half = _mm256_set1_epi32(0xffff);
+        let (buckets, intervals) = (
+            tables.buckets.as_ptr().cast(),
+            tables.intervals.as_ptr().cast(),
+        );
+        let mut state: [__m256i; N] = from_fn(|v| load(&states[8 * v..8 * v + 8]));
+        let base_of = |idx: &[u16; LANES], v: usize| {
+            // SAFETY: the 8 indices of quarter `v` lie inside of the array.
+            let idx = unsafe { _mm_loadu_si128(idx.as_ptr().add(8 * v).cast()) };
+            _mm256_sll_epi32(_mm256_cvtepu16_epi32(idx), bucket_bits)
+        };
+        let bulk_base: [__m256i; N] = from_fn(|v| {
+            if BULK {
+                base_of(&table_idx[0], v)
+            } else {
+                total
+            }
+        });
+        let bulk_symbol: [__m256i; N] = from_fn(|v| {
+            let symbol = |lane: usize| {
+                let idx = usize::from(table_idx[0][lane]);
+                tables.ranges[idx]
+                    .0
+                    .wrapping_sub(tables.bin_bases[idx] as i32) as u32
+            };
+            if BULK {
+                load(&from_fn::<u32, 8, _>(|lane| symbol(8 * v + lane)))
+            } else {
+                total
+            }
+        });
+        let mut done = Decoded::default();
+        let mut left = words;
+        for (step, out) in out.iter_mut().enumerate() {
+            if left.len() < 2 * LANES {
+                break;
+            }
+            let mut escaped = _mm256_setzero_si256();
+            let mut n_read = 0;
+            for v in 0..N {
+                let slot = _mm256_and_si256(state[v], slot_mask);
+                let base = if BULK {
+                    bulk_base[v]
+                } else {
+                    base_of(&table_idx[step], v)
+                };
+                let bucket = _mm256_add_epi32(base, _mm256_srl_epi32(slot, bucket_shift));
+                // SAFETY: the table index is valid, so the bucket is one of its 2^bucket_bits.
+                let mut bin = unsafe { _mm256_i32gather_epi32::<4>(buckets, bucket) };
+                // SAFETY: buckets hold indices of bins.
+                let mut interval = unsafe { _mm256_i32gather_epi32::<4>(intervals, bin) };
+                let mut start = _mm256_and_si256(interval, low_half);
+                let mut mass = _mm256_srli_epi32::<16>(interval);
+                let mut end = _mm256_add_epi32(start, mass);
+                // All ones where the slot lies in the bin; both sides are at most 2^16.
+                let mut within = _mm256_cmpgt_epi32(end, slot);
+                while _mm256_movemask_epi8(within) != -1 {
+                    let beyond = _mm256_xor_si256(within, _mm256_set1_epi32(-1));
+                    bin = _mm256_sub_epi32(bin, beyond);
+                    // SAFETY: the table's last bin ends above every slot, so a bin beyond which the slot lies has
+                    // a successor.
+                    interval = unsafe {
+                        _mm256_mask_i32gather_epi32::<4>(interval, intervals, bin, beyond)
+                    };
+                    start = _mm256_and_si256(interval, low_half);
+                    mass = _mm256_srli_epi32::<16>(interval);
+                    end = _mm256_add_epi32(start, mass);
+                    within = _mm256_cmpgt_epi32(end, slot);
+                }
+                let symbol = if BULK {
+                    _mm256_add_epi32(bin, bulk_symbol[v])
+                } else {
+                    // SAFETY: there are as many symbols as intervals.
+                    unsafe { _mm256_i32gather_epi32::<4>(tables.symbols.as_ptr(), bin) }
+                };
+                escaped = _mm256_or_si256(escaped, _mm256_cmpeq_epi32(end, total));
+                // SAFETY: quarter `v` of the 32 symbols.
+                unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(8 * v).cast(), symbol) };
+                let quotient = _mm256_srl_epi32(state[v], precision);
+                let next = _mm256_add_epi32(
+                    _mm256_mullo_epi32(mass, quotient),
+                    _mm256_sub_epi32(slot, start),
+                );
+                let low = _mm256_cmpeq_epi32(_mm256_srli_epi32::<16>(next), _mm256_setzero_si256());
+                let low_mask = _mm256_movemask_ps(_mm256_castsi256_ps(low)) as usize;
+                // SAFETY: at most 24 words were read in this step, and 32 are there.
+                let word = unsafe { _mm_loadu_si128(left.as_ptr().add(2 * n_read).cast()) };
+                let word = _mm256_permutevar8x32_epi32(
+                    _mm256_cvtepu16_epi32(word),
+                    places(&EXPAND[low_mask]),
+                );
+                let shifted = _mm256_or_si256(_mm256_slli_epi32::<16>(next), word);
+                state[v] = _mm256_blendv_epi8(next, shifted, low);
+                n_read += low_mask.count_ones() as usize;
+            }
+            left = &left[2 * n_read..];
+            done.n_steps += 1;
+            if _mm256_movemask_epi8(escaped) != 0 {
+                done.escaped = true;
+                break;
+            }
+        }
+        for (v, state) in state.into_iter().enumerate() {
+            store(&mut states[8 * v..8 * v + 8], state);
+        }
+        done.n_bytes = words.len() - left.len();
+        done
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn encode(
+        intervals: &[u32],
+        precision: u32,
+        states: &mut [u32; LANES],
+        steps: &[[u32; LANES]],
+        words: &mut [u16],
+        mut end: usize,
+    ) -> usize {
+        let shift = _mm_cvtsi32_si128(precision as i32);
+        let limit_shift = _mm_cvtsi32_si128(32 - precision as i32);
+        let low_half = _mm256_set1_epi32(0xffff);
+        // Bins are below 2^24, so this comparison may be signed.
+        let last_interval = _mm256_set1_epi32(intervals.len() as i32 - 1);
+        let mut state: [__m256i; N] = from_fn(|v| load(&states[8 * v..8 * v + 8]));
+        for step in steps.iter().rev() {
+            for v in (0..N).rev() {
+                let bin = load(&step[8 * v..8 * v + 8]);
+                let checked =
+                    _mm256_cmpeq_epi32(_mm256_max_epu32(bin, last_interval), last_interval);
+                assert!(
+                    _mm256_movemask_epi8(checked) == -1,
+                    "bins are checked when they are pushed"
+                );
+                // SAFETY: checked in the line above.
+                let interval =
+                    unsafe { _mm256_i32gather_epi32::<4>(intervals.as_ptr().cast(), bin) };
+                let start = _mm256_and_si256(interval, low_half);
+                let mass = _mm256_srli_epi32::<16>(interval);
+                let limit = _mm256_sll_epi32(mass, limit_shift);
+                let high = _mm256_cmpeq_epi32(_mm256_max_epu32(state[v], limit), state[v]);
+                let high_mask = _mm256_movemask_ps(_mm256_castsi256_ps(high)) as usize;
+                let word = _mm256_and_si256(state[v], low_half);
+                let word = _mm256_permutevar8x32_epi32(word, places(&COMPRESS[high_mask]));
+                let word = _mm_packus_epi32(
+                    _mm256_castsi256_si128(word),
+                    _mm256_extracti128_si256::<1>(word),
+                );
+                // SAFETY: the 8 words before `end` are free: at most one word a symbol goes there, and LANES words
+                // are left over. What is written before the words that count is written again.
+                unsafe { _mm_storeu_si128(words.as_mut_ptr().add(end - 8).cast(), word) };
+                end -= high_mask.count_ones() as usize;
+                let x = _mm256_blendv_epi8(state[v], _mm256_srli_epi32::<16>(state[v]), high);
+                // Both halves are exact floats, so their sum is rounded once. The quotient is below 2^22, and so it
+                // is off by at most one.
+                let upper = _mm256_cvtepi32_ps(_mm256_srli_epi32::<16>(x));
+                let lower = _mm256_cvtepi32_ps(_mm256_and_si256(x, low_half));
+                let x_float = _mm256_add_ps(_mm256_mul_ps(upper, _mm256_set1_ps(65536.0)), lower);
+                let quotient =
+                    _mm256_cvttps_epi32(_mm256_div_ps(x_float, _mm256_cvtepi32_ps(mass)));
+                let rest = _mm256_sub_epi32(x, _mm256_mullo_epi32(quotient, mass));
+                // −1 where the quotient is too large, then where it is too small.
+                let over = _mm256_cmpgt_epi32(_mm256_setzero_si256(), rest);
+                let quotient = _mm256_add_epi32(quotient, over);
+                let rest = _mm256_add_epi32(rest, _mm256_and_si256(over, mass));
+                let fits = _mm256_cmpgt_epi32(mass, rest);
+                let quotient =
+                    _mm256_add_epi32(quotient, _mm256_add_epi32(fits, _mm256_set1_epi32(1)));
+                let rest = _mm256_sub_epi32(rest, _mm256_andnot_si256(fits, mass));
+                state[v] = _mm256_add_epi32(
+                    _mm256_sll_epi32(quotient, shift),
+                    _mm256_add_epi32(rest, start),
+                );
+            }
+        }
+        for (v, state) in state.into_iter().enumerate() {
+            store(&mut states[8 * v..8 * v + 8], state);
+        }
+        end
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn places(places: &[u8; 8]) -> __m256i {
+        _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*places)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load(values: &[u32]) -> __m256i {
+        assert!(values.len() == 8);
+        // SAFETY: 8 values are there.
+        unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn store(values: &mut [u32], vector: __m256i) {
+        assert!(values.len() == 8);
+        // SAFETY: there is room for 8 values.
+        unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), vector) }
+    }
+}
