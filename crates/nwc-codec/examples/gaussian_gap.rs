@@ -4,10 +4,8 @@
 //! [zero_below_bucket]`:
 //! for a `size × size` matrix of N(0, 1) and each number of states the rate in stored bytes (substreams
 //! and side information), the gap at each rate asked for, the plain scalar quantiser (ECSQ) from its
-//! integrals beside it, and how long a weight took.
+//! integrals beside it.
 #![allow(clippy::print_stdout, reason = "an example prints its result")]
-
-use std::time::Instant;
 
 use ndarray::{Array2, ArrayView1};
 use nwc_chunk::Parallelism;
@@ -21,9 +19,6 @@ struct Point {
     rate: f64,
     mse: f64,
     fit_bytes: usize,
-    quantize_ns: f64,
-    encode_ns: f64,
-    decode_ns: f64,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,32 +32,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let size: usize = argument(0, "1024").parse()?;
     let states = numbers(&argument(1, "1,4,8,16,64,256"))?;
     let rates = numbers(&argument(2, "1,1.5,2,2.5,3,4,5,6,8"))?;
-    let lagrangian: f32 = argument(3, "0.2").parse()?;
+    let lagrangians = numbers(&argument(3, "0.2,0.35"))?;
     let zero_below: i16 = argument(4, "-121").parse()?;
     let weights = gaussian(size, size, 2026);
     let mut entries = Vec::new();
-    for &n_states in &states {
+    for (&n_states, &lagrangian) in states
+        .iter()
+        .flat_map(|s| lagrangians.iter().map(move |l| (s, l)))
+    {
+        let config = TrellisConfig {
+            lagrangian: lagrangian as f32,
+            zero_below_bucket: zero_below,
+            ..TrellisConfig::wide(n_states as u16)
+        };
         for &rate in &rates {
-            let config = TrellisConfig {
-                lagrangian,
-                zero_below_bucket: zero_below,
-                ..TrellisConfig::wide(n_states as u16)
-            };
             let (step, point) = at_rate(&config, &weights, rate)?;
             let limit = -0.5 * point.mse.log2();
             entries.push(serde_json::json!({
-                "n_states": n_states,
+                "n_states": config.n_states,
+                "lagrangian": rounded(f64::from(config.lagrangian)),
                 "rate": rounded(point.rate),
                 "mse": point.mse,
                 "gap": rounded(point.rate - limit),
                 "gap_ecsq": rounded(ecsq_gap(point.rate)),
                 "step": step,
                 "codec_bytes": point.fit_bytes,
-                "ns_a_weight": {
-                    "quantize": point.quantize_ns.round(),
-                    "encode": rounded(point.encode_ns),
-                    "decode": rounded(point.decode_ns),
-                },
             }));
         }
     }
@@ -70,7 +64,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "source": format!("N(0, 1), {size} x {size}"),
         "rate": "stored bytes of substreams and side information, bits a weight",
         "gap": "rate - R(D), R(D) = -log2(mse) / 2",
-        "lagrangian": lagrangian,
         "zero_below_bucket": zero_below,
         "points": entries,
     });
@@ -118,7 +111,6 @@ fn run(
     step: f32,
 ) -> Result<Point, Box<dyn std::error::Error>> {
     let (rows, cols) = weights.dim();
-    let per_weight = |start: Instant| start.elapsed().as_secs_f64() * 1e9 / weights.len() as f64;
     let scales = TensorScales::uniform(rows, cols, step, 1.0);
     let columns: Vec<usize> = (0..cols).step_by(16).collect();
     let sample = FitSample {
@@ -127,7 +119,6 @@ fn run(
         columns: &columns,
     };
     let codec = TrellisCodec::fit(config.clone(), &[sample])?;
-    let start = Instant::now();
     let mut quantizer = TrellisQuantizer::new(&codec, &scales, rows, cols)?;
     let mut reconstruction = Array2::zeros((rows, cols));
     let mut column = vec![0.0; rows];
@@ -138,16 +129,12 @@ fn run(
             .assign(&ArrayView1::from(&column));
     }
     let symbols = quantizer.finish()?;
-    let quantize_ns = per_weight(start);
     let mut counts = SymbolCounts::new(&codec);
     counts.add(&codec, &scales, &symbols)?;
     let codec = codec.with_counts(&counts)?;
-    let start = Instant::now();
     let substreams = trellis::encode(&codec, &scales, &symbols, Parallelism::Serial)?;
-    let encode_ns = per_weight(start);
     let borrowed: Vec<&[u8]> = substreams.iter().map(Vec::as_slice).collect();
     let mut decoded = Array2::zeros((rows, cols));
-    let start = Instant::now();
     trellis::decode(
         &codec,
         &scales,
@@ -155,7 +142,6 @@ fn run(
         decoded.view_mut(),
         Parallelism::Serial,
     )?;
-    let decode_ns = per_weight(start);
     assert_eq!(decoded, reconstruction);
     let n_bytes = substreams.iter().map(Vec::len).sum::<usize>() + scales.to_bytes()?.len();
     let squares = weights
@@ -166,9 +152,6 @@ fn run(
         rate: 8.0 * n_bytes as f64 / weights.len() as f64,
         mse: squares.sum::<f64>() / weights.len() as f64,
         fit_bytes: codec.to_bytes()?.len(),
-        quantize_ns,
-        encode_ns,
-        decode_ns,
     })
 }
 

@@ -54,6 +54,7 @@ mod code;
 mod codec;
 mod config;
 mod error;
+mod estimate;
 mod file;
 mod fit;
 mod levels;

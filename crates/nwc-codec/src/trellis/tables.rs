@@ -37,10 +37,17 @@ impl Histogram {
         self.counts.len()
     }
 
-    /// Whether a table codes at least one symbol in a thousand; rarer ones do not decide about precision.
-    fn is_used(&self, table: usize) -> bool {
-        let total = |table: usize| self.counts[table].iter().sum::<u64>() + self.n_outside[table];
-        1000 * total(table) >= (0..self.n_tables()).map(total).sum()
+    /// Which tables code at least one symbol in a thousand; rarer ones do not decide about precision.
+    fn are_used(&self) -> Vec<bool> {
+        let totals = self.counts.iter().zip(&self.n_outside);
+        let totals: Vec<u64> = totals
+            .map(|(counts, outside)| counts.iter().sum::<u64>() + outside)
+            .collect();
+        let all: u64 = totals.iter().sum();
+        totals
+            .into_iter()
+            .map(|total| 1000 * total >= all)
+            .collect()
     }
 
     /// Counts `symbol`, and its mirror image: weights of either sign are equally likely.
@@ -59,15 +66,13 @@ pub(super) fn table_set(config: &TrellisConfig, counts: Option<&Histogram>) -> R
     let densities: Vec<_> = (0..config.n_tables())
         .map(|table| mixed_pmf(config, table, counts))
         .collect();
-    let precision = precision(
-        densities
-            .iter()
-            .enumerate()
-            .filter_map(|(table, (_, pmf))| {
-                let is_used = counts.is_none_or(|histogram| histogram.is_used(table));
-                is_used.then_some(pmf.as_slice())
-            }),
-    );
+    let are_used = counts.map(Histogram::are_used);
+    let is_used = |table: usize| are_used.as_ref().is_none_or(|are_used| are_used[table]);
+    let used = densities
+        .iter()
+        .enumerate()
+        .filter(|(table, _)| is_used(*table));
+    let precision = precision(used.map(|(_, (_, pmf))| pmf.as_slice()));
     let tables: Result<Vec<_>, _> = densities
         .iter()
         .map(|(first, pmf)| trimmed(*first, pmf, precision))

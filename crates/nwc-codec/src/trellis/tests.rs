@@ -110,6 +110,71 @@ fn close_to_the_rate_distortion_limit() {
     }
 }
 
+/// Entropy and squared error of the scalar quantiser of that step with centroids on N(0, 1).
+fn scalar_quantiser(step: f64) -> (f64, f64) {
+    const PIECES: usize = 64;
+    let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+    let last = (9.0 / step).ceil() as i64;
+    let (mut entropy, mut energy) = (0.0, 0.0);
+    for cell in -last..=last {
+        let (mut mass, mut moment) = (0.0, 0.0);
+        for piece in 0..PIECES {
+            let x = step * (cell as f64 - 0.5 + (piece as f64 + 0.5) / PIECES as f64);
+            mass += density(x) * step / PIECES as f64;
+            moment += x * density(x) * step / PIECES as f64;
+        }
+        if mass > 0.0 {
+            entropy -= mass * mass.log2();
+            energy += moment * moment / mass;
+        }
+    }
+    (entropy, 1.0 - energy)
+}
+
+/// The oracle values of DESIGN, "Limits and measured evidence".
+#[test]
+fn scalar_quantiser_is_the_known_one() {
+    for (rate, step, mse) in [
+        (2.0, 1.0824, 0.088941),
+        (3.0, 0.5224, 0.022239),
+        (4.0, 0.2590, 0.0055597),
+        (5.0, 0.1292, 0.0013899),
+        (6.0, 0.0646, 0.00034748),
+    ] {
+        let (found_rate, found_mse) = scalar_quantiser(step);
+        assert!((found_rate - rate).abs() < 1e-3, "{found_rate} {rate}");
+        assert!((found_mse / mse - 1.0).abs() < 1e-3, "{found_mse} {mse}");
+    }
+}
+
+/// One state is the entropy-coded scalar quantiser: what the coder stores agrees with the integrals.
+#[test]
+fn one_state_is_the_scalar_quantiser() {
+    let weights = gaussian(512, 512, 8);
+    // Two steps apart are the points of one class.
+    let scales = TensorScales::uniform(512, 512, 0.5224 / 2.0, 1.0);
+    let config = TrellisConfig {
+        lagrangian: 0.0,
+        ..TrellisConfig::wide(1)
+    };
+    let codec = TrellisCodec::parametric(config).unwrap();
+    let coded = check(&codec, &scales, &weights);
+    let (rate, centroid_mse) = scalar_quantiser(0.5224);
+    let mse = mean_squared_error(&weights, &coded.reconstruction);
+    // Points at the middle of a cell instead of its centroid: no more than 2 % worse at 3 bits.
+    assert!(
+        (1.0..1.03).contains(&(mse / centroid_mse)),
+        "{mse} {centroid_mse}"
+    );
+    let mut counts = SymbolCounts::new(&codec);
+    counts.add(&codec, &scales, &coded.symbols).unwrap();
+    let fitted = codec.with_counts(&counts).unwrap();
+    let bits = ideal_bits(&fitted, &scales, &coded.symbols).unwrap() / weights.len() as f64;
+    assert!((bits - rate).abs() < 5e-3, "{bits} {rate}");
+    let predicted = fitted.predicted_bits(&scales).unwrap() / weights.len() as f64;
+    assert!((predicted - bits).abs() < 5e-3, "{predicted} {bits}");
+}
+
 #[test]
 fn odd_matrices_round_trip() {
     let codec = TrellisCodec::parametric(TrellisConfig::wide(8)).unwrap();
