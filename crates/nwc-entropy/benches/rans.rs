@@ -5,7 +5,7 @@ use constriction::stream::model::ContiguousCategoricalEntropyModel;
 use constriction::stream::stack::AnsCoder;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use nwc_entropy::{CdfTable, DecodeTables, LANES, StreamDecoder, StreamEncoder, TableSet};
+use nwc_entropy::{Backend, CdfTable, DecodeTables, LANES, StreamDecoder, StreamEncoder, TableSet};
 use rand::distr::Distribution;
 use rand::distr::weighted::WeightedIndex;
 use rand::{Rng, SeedableRng};
@@ -14,6 +14,8 @@ use rand_chacha::ChaCha8Rng;
 /// Symbols of a substream, as the codecs make them.
 const N_SYMBOLS: usize = 1 << 18;
 const PRECISIONS: [u32; 3] = [12, 14, 16];
+/// Where the machine lacks one, the next lower one is measured.
+const BACKENDS: [Backend; 3] = [Backend::Portable, Backend::Avx2, Backend::Avx512];
 
 fn main() {
     divan::main();
@@ -85,8 +87,12 @@ fn encoded(case: &Case) -> Vec<u8> {
 }
 
 fn decode_bulk(bencher: Bencher, case: &Case) {
+    decode_bulk_by(bencher, case, Backend::best());
+}
+
+fn decode_bulk_by(bencher: Bencher, case: &Case, backend: Backend) {
     let bytes = encoded(case);
-    let tables = DecodeTables::new(&case.tables);
+    let tables = DecodeTables::with_backend(&case.tables, backend);
     let table_of_lane: [u16; LANES] = case.table_idx[..LANES].try_into().unwrap();
     let mut out = vec![0; N_SYMBOLS];
     bencher.counter(ItemsCount::new(N_SYMBOLS)).bench_local(|| {
@@ -100,6 +106,16 @@ fn decode_bulk(bencher: Bencher, case: &Case) {
 #[divan::bench(args = PRECISIONS)]
 fn decode_single_table(bencher: Bencher, precision: u32) {
     decode_bulk(bencher, &single(precision));
+}
+
+#[divan::bench(args = BACKENDS)]
+fn decode_single_table_14_by(bencher: Bencher, backend: Backend) {
+    decode_bulk_by(bencher, &single(14), backend);
+}
+
+#[divan::bench(args = BACKENDS)]
+fn encode_single_table_14_by(bencher: Bencher, backend: Backend) {
+    encode_bulk_by(bencher, &single(14), backend);
 }
 
 #[divan::bench(args = PRECISIONS)]
@@ -121,16 +137,19 @@ fn decode_200_tables(bencher: Bencher, precision: u32) {
     assert_eq!(out, case.symbols);
 }
 
-#[divan::bench(args = PRECISIONS)]
-fn encode_single_table(bencher: Bencher, precision: u32) {
-    let case = single(precision);
+fn encode_bulk_by(bencher: Bencher, case: &Case, backend: Backend) {
     bencher.counter(ItemsCount::new(N_SYMBOLS)).bench_local(|| {
-        let mut encoder = StreamEncoder::new(&case.tables);
+        let mut encoder = StreamEncoder::with_backend(&case.tables, backend);
         encoder
             .push_bulk(&[0; LANES], black_box(&case.symbols))
             .unwrap();
         encoder.finish()
     });
+}
+
+#[divan::bench(args = PRECISIONS)]
+fn encode_single_table(bencher: Bencher, precision: u32) {
+    encode_bulk_by(bencher, &single(precision), Backend::best());
 }
 
 #[divan::bench(args = PRECISIONS)]

@@ -285,10 +285,15 @@ impl<'a> StreamDecoder<'a> {
     #[cold]
     fn read_escapes(&mut self, table_idx: &[u16], out: &mut [i32]) -> Result<()> {
         for (out, &idx) in out.iter_mut().zip(table_idx) {
-            let (min, n_symbols) = self.tables.ranges[usize::from(idx)];
-            let end = min.wrapping_add(n_symbols as i32);
-            if *out == end {
-                *out = escape::read(self.escapes, &mut self.escape_at, min, end.wrapping_sub(1))?;
+            let range = &self.tables.ranges[usize::from(idx)];
+            // What the lookup gives for the escape is no symbol of the table.
+            if *out == range.max_symbol().wrapping_add(1) {
+                *out = escape::read(
+                    self.escapes,
+                    &mut self.escape_at,
+                    range.min_symbol,
+                    range.max_symbol(),
+                )?;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::layout::{self, Header};
-use crate::table_set::TableSet;
+use crate::table_set::{TableRange, TableSet};
 use crate::{LANES, STATE_LOW, escape, simd};
 
 /// Up to this many words lane 0 codes the whole substream alone: the states of the other lanes would cost more than
@@ -84,7 +84,15 @@ impl<'t> StreamEncoder<'t> {
                 n_tables,
             });
         }
-        self.push(table_idx.iter().copied(), symbols);
+        self.bins.reserve(symbols.len());
+        for (table_idx, symbols) in table_idx.chunks(LANES).zip(symbols.chunks(LANES)) {
+            let mut ranges = [TableRange::default(); LANES];
+            for (range, &idx) in ranges.iter_mut().zip(table_idx) {
+                *range = self.tables.flat().ranges[usize::from(idx)];
+            }
+            self.push_in_tables(&ranges, symbols);
+            self.step_lens.push(symbols.len() as u8);
+        }
         Ok(())
     }
 
@@ -104,35 +112,50 @@ impl<'t> StreamEncoder<'t> {
                 n_tables,
             });
         }
-        for step in symbols.chunks(LANES) {
-            self.push(table_of_lane.iter().copied(), step);
+        let ranges = table_of_lane.map(|idx| self.tables.flat().ranges[usize::from(idx)]);
+        let (steps, rest) = symbols.as_chunks::<LANES>();
+        self.bins.reserve(symbols.len());
+        for step in steps {
+            self.push_in_tables(&ranges, step);
         }
+        self.push_in_tables(&ranges, rest);
+        self.step_lens
+            .extend(symbols.chunks(LANES).map(|step| step.len() as u8));
         Ok(())
     }
 
-    fn check_steps(&self, n_symbols: usize) -> Result<()> {
+    pub(crate) fn check_steps(&self, n_symbols: usize) -> Result<()> {
         match u32::try_from(self.step_lens.len() + n_symbols.div_ceil(LANES)) {
             Ok(_) => Ok(()),
             Err(_) => Err(Error::TooManySteps { max: u32::MAX }),
         }
     }
 
-    /// Adds symbols whose table indices are valid.
-    fn push(&mut self, table_idx: impl Iterator<Item = u16>, symbols: &[i32]) {
-        let bases = &self.tables.flat().bases;
-        let all = self.tables.tables();
-        let escapes = &mut self.escapes;
-        self.bins
-            .extend(symbols.iter().zip(table_idx).map(|(&symbol, idx)| {
-                let table = &all[usize::from(idx)];
-                let bin = table.bin(symbol);
-                if bin == table.n_symbols() {
-                    escape::write(escapes, symbol, table.min_symbol(), table.max_symbol());
-                }
-                bases[usize::from(idx)] + bin as u32
-            }));
-        self.step_lens
-            .extend(symbols.chunks(LANES).map(|step| step.len() as u8));
+    /// Adds the bins of one step's symbols, and their escapes.
+    #[inline(always)]
+    fn push_in_tables(&mut self, ranges: &[TableRange; LANES], symbols: &[i32]) {
+        let mut bins = [0; LANES];
+        let mut escaped = false;
+        for ((bin, range), &symbol) in bins.iter_mut().zip(ranges).zip(symbols) {
+            // A symbol below the table wraps around to a large number.
+            let place = (symbol.wrapping_sub(range.min_symbol) as u32).min(range.n_symbols);
+            escaped |= place == range.n_symbols;
+            *bin = range.bin_base + place;
+        }
+        self.bins.extend_from_slice(&bins[..symbols.len()]);
+        if escaped {
+            self.push_escapes(ranges, symbols);
+        }
+    }
+
+    #[cold]
+    fn push_escapes(&mut self, ranges: &[TableRange; LANES], symbols: &[i32]) {
+        for (range, &symbol) in ranges.iter().zip(symbols) {
+            let (min, max) = (range.min_symbol, range.max_symbol());
+            if !(min..=max).contains(&symbol) {
+                escape::write(&mut self.escapes, symbol, min, max);
+            }
+        }
     }
 
     /// Symbols added so far.

@@ -44,7 +44,12 @@ pub(crate) fn write(header: &Header, states: &[u32], words: &[u16], escapes: &[u
     bytes.push(header.n_lanes as u8);
     varint::write(&mut bytes, words.len() as u64);
     bytes.extend(states.iter().flat_map(|state| state.to_le_bytes()));
-    bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    let words_start = bytes.len();
+    bytes.resize(words_start + 2 * words.len(), 0);
+    // Not `extend`, which would go byte by byte.
+    for (bytes, word) in bytes[words_start..].as_chunks_mut().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
     bytes.extend_from_slice(escapes);
     bytes
 }

@@ -1,7 +1,7 @@
 //! From a slot to its bin: what a decoder looks up, prepared once and shared.
 
 use crate::backend::Backend;
-use crate::table_set::TableSet;
+use crate::table_set::{TableRange, TableSet};
 
 /// Buckets of all tables together take no more than this, so that they stay in the second cache...
 const BUCKET_BYTES: usize = 1 << 20;
@@ -31,10 +31,8 @@ pub struct DecodeTables {
     pub(crate) intervals: Vec<u32>,
     /// Each bin's symbol, for the escape the largest one plus 1 (wrapping around). As long as `intervals`.
     pub(crate) symbols: Vec<i32>,
-    /// Smallest symbol and number of symbols of each table.
-    pub(crate) ranges: Vec<(i32, u32)>,
-    /// First bin of each table.
-    pub(crate) bin_bases: Vec<u32>,
+    /// Each table's symbols and bins.
+    pub(crate) ranges: Vec<TableRange>,
     /// Invariant: this machine has it.
     pub(crate) backend: Backend,
 }
@@ -56,14 +54,14 @@ impl DecodeTables {
         let flat = tables.flat();
         let mut buckets = Vec::with_capacity(tables.len() << bucket_bits);
         let mut symbols = Vec::with_capacity(flat.intervals.len());
-        for (table, &bin_base) in tables.tables().iter().zip(&flat.bases) {
+        for (table, range) in tables.tables().iter().zip(&flat.ranges) {
             let mut bin = 0;
             for bucket in 0..1_u32 << bucket_bits {
                 // The last entry of the cdf is above every slot.
                 while table.cdf()[bin + 1] <= bucket << (precision - bucket_bits) {
                     bin += 1;
                 }
-                buckets.push(bin_base + bin as u32);
+                buckets.push(range.bin_base + bin as u32);
             }
             symbols.extend(
                 (0..=table.n_symbols() as i32).map(|bin| table.min_symbol().wrapping_add(bin)),
@@ -76,12 +74,7 @@ impl DecodeTables {
             buckets,
             intervals: flat.intervals.clone(),
             symbols,
-            ranges: tables
-                .tables()
-                .iter()
-                .map(|table| (table.min_symbol(), table.n_symbols() as u32))
-                .collect(),
-            bin_bases: flat.bases.clone(),
+            ranges: flat.ranges.clone(),
             backend: backend.or_available(),
         }
     }

@@ -69,14 +69,14 @@ pub(crate) fn encode(
         precision >= MIN_ENCODE_PRECISION && end <= words.len() && end >= (steps.len() + 1) * LANES
     );
     match backend.or_available() {
-        // SAFETY: `or_available` says that the machine has these features.
         #[cfg(target_arch = "x86_64")]
         Backend::Avx512 => {
+            // SAFETY: `or_available` says that the machine has these features.
             Some(unsafe { avx512::encode(intervals, precision, states, steps, words, end) })
         }
-        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Backend::Avx2 => {
+            // SAFETY: as above.
             Some(unsafe { avx2::encode(intervals, precision, states, steps, words, end) })
         }
         _ => None,
@@ -122,10 +122,8 @@ mod avx512 {
             from_fn(|v| if BULK { base_of(&table_idx[0], v) } else { one });
         let bulk_symbol: [__m512i; N] = from_fn(|v| {
             let symbol = |lane: usize| {
-                let idx = usize::from(table_idx[0][lane]);
-                tables.ranges[idx]
-                    .0
-                    .wrapping_sub(tables.bin_bases[idx] as i32) as u32
+                let range = &tables.ranges[usize::from(table_idx[0][lane])];
+                (range.min_symbol as u32).wrapping_sub(range.bin_base)
             };
             if BULK {
                 load(&from_fn::<u32, 16, _>(|lane| symbol(16 * v + lane)))
@@ -364,10 +362,8 @@ mod avx2 {
         });
         let bulk_symbol: [__m256i; N] = from_fn(|v| {
             let symbol = |lane: usize| {
-                let idx = usize::from(table_idx[0][lane]);
-                tables.ranges[idx]
-                    .0
-                    .wrapping_sub(tables.bin_bases[idx] as i32) as u32
+                let range = &tables.ranges[usize::from(table_idx[0][lane])];
+                (range.min_symbol as u32).wrapping_sub(range.bin_base)
             };
             if BULK {
                 load(&from_fn::<u32, 8, _>(|lane| symbol(8 * v + lane)))

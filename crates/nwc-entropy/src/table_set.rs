@@ -19,8 +19,8 @@ pub struct TableSet {
 /// The bins of all tables one after the other, as encoder and decoder want them.
 #[derive(Debug, Clone)]
 pub(crate) struct FlatBins {
-    /// Where each table's bins start.
-    pub(crate) bases: Vec<u32>,
+    /// Each table's symbols, and where its bins start.
+    pub(crate) ranges: Vec<TableRange>,
     /// Start of the bin in the low half, mass in the high half; both are less than `2^16`, as there are two bins.
     pub(crate) intervals: Vec<u32>,
     /// `⌊2^(32 + precision) / mass⌋ + 1`: `(state · reciprocal) >> (32 + precision)` is `state / mass`, exactly, for
@@ -29,16 +29,37 @@ pub(crate) struct FlatBins {
     pub(crate) reciprocals: Vec<u64>,
 }
 
+/// Where one table's symbols and bins are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TableRange {
+    pub(crate) min_symbol: i32,
+    /// Also the escape's bin, counted from `bin_base`.
+    pub(crate) n_symbols: u32,
+    /// The table's first bin among those of all tables.
+    pub(crate) bin_base: u32,
+}
+
+impl TableRange {
+    /// The largest symbol.
+    pub(crate) fn max_symbol(&self) -> i32 {
+        self.min_symbol.wrapping_add(self.n_symbols as i32 - 1)
+    }
+}
+
 impl FlatBins {
     fn new(tables: &[CdfTable], precision: u32) -> Self {
         let n_bins = tables.iter().map(|t| t.n_symbols() + 1).sum();
         let mut flat = Self {
-            bases: Vec::with_capacity(tables.len()),
+            ranges: Vec::with_capacity(tables.len()),
             intervals: Vec::with_capacity(n_bins),
             reciprocals: Vec::with_capacity(n_bins),
         };
         for table in tables {
-            flat.bases.push(flat.intervals.len() as u32);
+            flat.ranges.push(TableRange {
+                min_symbol: table.min_symbol(),
+                n_symbols: table.n_symbols() as u32,
+                bin_base: flat.intervals.len() as u32,
+            });
             for pair in table.cdf().windows(2) {
                 let mass = pair[1] - pair[0];
                 flat.intervals.push(pair[0] | mass << 16);

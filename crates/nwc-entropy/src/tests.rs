@@ -156,3 +156,210 @@ proptest! {
         let _ = decode(&DecodeTables::new(&tables), &all, &steps);
     }
 }
+
+/// A substream of 3 steps over two small tables, with an escape in the second step.
+fn small_stream() -> (TableSet, Steps, Vec<u8>) {
+    let tables = TableSet::new(vec![
+        CdfTable::from_cdf(vec![0, 64, 192, 255, 256], -1, 8).unwrap(),
+        CdfTable::from_cdf(vec![0, 200, 256], 5, 8).unwrap(),
+    ])
+    .unwrap();
+    let steps = vec![
+        (vec![0, 0, 1], vec![0, 1, 5]),
+        (vec![1, 0], vec![-300, -1]),
+        (vec![0], vec![0]),
+    ];
+    let bytes = encode(&tables, &steps);
+    (tables, steps, bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn golden_small_stream() {
+    insta::assert_snapshot!(hex(&small_stream().2), @"030301008b75e201e104");
+}
+
+/// 40 full steps and a short one, so that there are lanes and a tail. The bytes are those of a second encoder, which
+/// was written from FORMAT-NOTES.md alone, in another language.
+#[test]
+fn golden_stream_of_lanes() {
+    let tables = TableSet::new(vec![CdfTable::from_pmf(&[1.0; 100], 0, 12).unwrap()]).unwrap();
+    let symbols: Vec<i32> = (0..40 * 32 + 5).map(|i| i * i % 101).collect();
+    let bytes = encode_symbols(&tables, &vec![0; symbols.len()], &symbols).unwrap();
+    assert_eq!(bytes.len(), 1150);
+    insta::assert_snapshot!(hex(&bytes[..150]), @"290320f0031e80030038000500cbf053279051db009532502529640500cda5fb1de2c789175e5a0501fe5c0a1bffff05015133d61ae9c6452306eb8f0043ff7218c0e3a700ae38ba2611feb9255d93fe004bb98127aa9ffe00ed45a11defac5621f81305006a7b832d30a3a900591b6c18882307007cbc04004b950b17c50e90007b38bd164142c7cc152990176f5faca78c8a45a7c1");
+}
+
+#[test]
+fn the_callers_errors() {
+    let (tables, _, bytes) = small_stream();
+    let mut encoder = StreamEncoder::new(&tables);
+    let too_long = Error::StepTooLong { len: 33, max: 32 };
+    let mismatch = Error::LengthMismatch {
+        n_table_idx: 1,
+        n_symbols: 2,
+    };
+    let no_table = Error::TableIndexOutOfRange {
+        table_idx: 2,
+        n_tables: 2,
+    };
+    assert_eq!(encoder.push_step(&[0; 33], &[0; 33]), Err(too_long.clone()));
+    assert_eq!(encoder.push_step(&[0], &[0; 2]), Err(mismatch.clone()));
+    assert_eq!(encoder.push_step(&[0, 2], &[0; 2]), Err(no_table.clone()));
+    assert_eq!(
+        encoder.push_bulk(&[2; LANES], &[0; 2]),
+        Err(no_table.clone())
+    );
+    assert_eq!(
+        encoder.check_steps(usize::MAX / 2),
+        Err(Error::TooManySteps { max: u32::MAX })
+    );
+    assert_eq!(encoder.n_symbols(), 0);
+    assert_eq!(encoder.finish(), [0]);
+
+    let decode_tables = DecodeTables::new(&tables);
+    let mut decoder = StreamDecoder::new(&decode_tables, &bytes).unwrap();
+    assert_eq!(decoder.decode_step(&[0; 33], &mut [0; 33]), Err(too_long));
+    assert_eq!(
+        decoder.decode_step(&[0], &mut [0; 2]),
+        Err(mismatch.clone())
+    );
+    assert_eq!(
+        decoder.decode_step(&[0, 2], &mut [0; 2]),
+        Err(no_table.clone())
+    );
+    assert_eq!(
+        decoder.decode_bulk(&[2; LANES], &mut [0; 2]),
+        Err(no_table.clone())
+    );
+    assert_eq!(decoder.steps_left(), 3);
+    assert_eq!(ideal_bits(&tables, &[0], &[0; 2]), Err(mismatch));
+    assert_eq!(ideal_bits(&tables, &[2], &[0]), Err(no_table));
+    assert_eq!(
+        ideal_bits(&tables, &[0, 0, 1], &[0, -1, 4]),
+        Ok(1.0 + 2.0 + 8.0 - 56_f64.log2() + 8.0)
+    );
+}
+
+#[test]
+fn the_bytes_errors() {
+    let (tables, steps, bytes) = small_stream();
+    let tables = DecodeTables::new(&tables);
+    #[track_caller]
+    fn check(tables: &DecodeTables, bytes: &[u8], steps: &Steps, expected: Error) {
+        assert_eq!(decode(tables, bytes, steps).unwrap_err(), expected);
+    }
+    check(
+        &tables,
+        &bytes,
+        &steps[..2].to_vec(),
+        Error::StepsLeft {
+            steps_left: 1,
+            n_steps: 3,
+        },
+    );
+    let more = [steps.clone(), steps.clone()].concat();
+    check(&tables, &bytes, &more, Error::StepsExhausted { n_steps: 3 });
+    check(&tables, &[0], &steps, Error::StepsExhausted { n_steps: 0 });
+    check(
+        &tables,
+        &bytes[..bytes.len() - 1],
+        &steps,
+        Error::InvalidEscape { at: 0 },
+    );
+    check(
+        &tables,
+        &[&bytes[..], &[1]].concat(),
+        &steps,
+        Error::TrailingBytes {
+            what: "escapes",
+            n_bytes: 1,
+        },
+    );
+    assert_eq!(
+        decode_symbols(&tables, &bytes, &[0; 33]).unwrap_err(),
+        Error::InvalidHeader {
+            what: "number of steps",
+            found: 3,
+            min: 2,
+            max: 2
+        }
+    );
+
+    // One step in one lane, all of it known: the slot 0xff is the escape's, so 0x180 stands in for its state.
+    let one = |words: &[u8]| {
+        [
+            &[1, 1, 1, (words.len() / 2) as u8, 0x40, 0, 1, 0][..],
+            words,
+        ]
+        .concat()
+    };
+    let step = vec![(vec![0], vec![0])];
+    check(
+        &tables,
+        &one(&[]),
+        &step,
+        Error::WordsExhausted { n_words: 0 },
+    );
+    let expected = STATE_LOW | (1 + 0x9e37 + 0x6a09);
+    let end = Error::FinalState {
+        lane: 0,
+        found: 0x8000 << 16 | 0x0201,
+        expected,
+    };
+    check(&tables, &one(&[1, 2]), &step, end);
+
+    // Two lanes: nothing may be left of their words, and lane 1 has to end in its interval.
+    let two = |state: u8, words: &[u8]| {
+        [
+            &[
+                1,
+                0,
+                2,
+                (words.len() / 2) as u8,
+                0x40,
+                0,
+                4,
+                0,
+                0x40,
+                0,
+                state,
+                0,
+            ][..],
+            words,
+        ]
+        .concat()
+    };
+    let step = vec![(vec![0; 2], vec![0; 2])];
+    let lane_0 = Error::FinalState {
+        lane: 0,
+        found: 0x20000,
+        expected: STATE_LOW | ((1 + 2 * 0x6a09) & 0xffff),
+    };
+    check(&tables, &two(2, &[]), &step, lane_0);
+    check(
+        &tables,
+        &two(4, &[]),
+        &step,
+        Error::FinalState {
+            lane: 1,
+            found: 0x20000,
+            expected: STATE_LOW,
+        },
+    );
+    check(
+        &tables,
+        &two(2, &[0, 0]),
+        &step,
+        Error::WordsLeft { n_words: 1 },
+    );
+    check(
+        &tables,
+        &two(2, &[]),
+        &vec![(vec![0; 3], vec![0; 3])],
+        Error::StepTooWide { len: 3, n_lanes: 2 },
+    );
+}
