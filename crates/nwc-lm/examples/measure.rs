@@ -1,6 +1,6 @@
-//! Times evaluation and calibration of a plain Hugging Face folder.
+//! Times evaluation, calibration, sampling and recovery (of the first block, rounded) of a plain Hugging Face folder.
 //!
-//! `cargo run --release -p nwc-lm --example measure -- FOLDER eval|calibrate|generate TEXT [N_WINDOWS [WINDOW]]`
+//! `cargo run --release -p nwc-lm --example measure -- FOLDER eval|calibrate|generate|recover TEXT [N_WINDOWS [WINDOW]]`
 #![expect(clippy::print_stdout, reason = "an example shows its figures")]
 
 use std::error::Error;
@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use ndarray::Array2;
 use nwc_lm::{
-    CalibrationOptions, EvaluationOptions, HfFolder, LanguageModel, ModelConfig, ModelOptions,
-    StatisticsSink, TextTokenizer, calibrate, evaluate,
+    CalibrationOptions, CalibrationStep, EvaluationOptions, HfFolder, LanguageModel, ModelConfig,
+    ModelOptions, QuantizedLinear, Recovery, RecoveryOptions, StatisticsSink, TextTokenizer,
+    calibrate, evaluate, generate,
 };
 
 /// Counts what it is given.
@@ -36,10 +37,28 @@ impl StatisticsSink for Counted {
     }
 }
 
+/// Rounds to steps of 0.8 of a row's root mean square: about 2.4 bits a weight.
+fn round(weights: &Array2<f32>) -> QuantizedLinear {
+    let rms =
+        |row: ndarray::ArrayView1<'_, f32>| (row.dot(&row) / row.len() as f32).sqrt().max(1e-6);
+    let row_scales: Vec<f32> = weights.rows().into_iter().map(rms).collect();
+    let mut normalized = weights.clone();
+    for (mut row, scale) in normalized.rows_mut().into_iter().zip(&row_scales) {
+        row.mapv_inplace(|weight| (weight / scale * 1.25).round() / 1.25);
+    }
+    QuantizedLinear {
+        normalized,
+        row_scales,
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().collect();
     let [_, folder, what, text, rest @ ..] = args.as_slice() else {
-        return Err("usage: measure FOLDER eval|calibrate TEXT [N_WINDOWS [WINDOW]]".into());
+        return Err(
+            "usage: measure FOLDER eval|calibrate|generate|recover TEXT [N_WINDOWS [WINDOW]]"
+                .into(),
+        );
     };
     let number = |idx: usize, default: usize| rest.get(idx).map_or(Ok(default), |n| n.parse());
     let folder = Path::new(folder);
@@ -74,6 +93,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             let found = evaluate(&model, Some(&reference), &tokens, options, &mut |_, _| ())?;
             println!("{found:?}");
         }
+        "generate" => {
+            let windows = generate(&model, number(0, 4)?, number(1, 64)?, 1, &mut |_, _| ())?;
+            println!("{:?}", windows.first());
+        }
+        "recover" => {
+            let options = RecoveryOptions::small();
+            let mut recovery = Recovery::new(&model, &tokens, options)?;
+            let recovered = recovery.recover_block(&mut |_, weights| Ok(Some(round(weights))))?;
+            recovered.steps.iter().for_each(|step| println!("{step:?}"));
+        }
         _ => {
             let n_windows = number(0, 24)?;
             let options = CalibrationOptions {
@@ -82,12 +111,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                 ..CalibrationOptions::standard()
             };
             let mut sink = Counted::default();
-            let mut last = None;
+            let mut hessians = None;
             let report = calibrate(&model, &tokens, &options, &mut sink, &mut |step| {
-                if last.is_none() || !matches!(step, nwc_lm::CalibrationStep::Hessian(..)) {
-                    last.get_or_insert(start.elapsed());
+                if let CalibrationStep::Hessian(..) = step {
+                    hessians = Some(start.elapsed());
                 }
             })?;
+            println!("hessians after {hessians:?}");
             println!("{report:?}");
             println!(
                 "{} hessians (sum of traces {:.4}), {} fishers (sum {:.4})",

@@ -195,14 +195,14 @@ impl ModelConfig {
                 allowed: allowed.to_owned(),
             })
         };
-        if self.n_heads % self.n_kv_heads != 0 {
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return fail(
                 "num_key_value_heads",
                 self.n_kv_heads.to_string(),
                 "a divisor of num_attention_heads",
             );
         }
-        if self.rotary.is_some() && self.head_dim % 2 != 0 {
+        if self.rotary.is_some() && !self.head_dim.is_multiple_of(2) {
             return fail("head_dim", self.head_dim.to_string(), "an even number");
         }
         if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
@@ -232,7 +232,7 @@ fn rotary_decoder(architecture: Architecture, fields: &Fields<'_>) -> Result<Mod
     let head_dim = match fields.optional_extent("head_dim")? {
         Some(head_dim) => head_dim,
         None if architecture == Architecture::Qwen3 => 128,
-        None if hidden_size % n_heads == 0 => hidden_size / n_heads,
+        None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
         None => {
             return Err(Error::ConfigField {
                 field: "num_attention_heads".into(),

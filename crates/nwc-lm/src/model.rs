@@ -248,20 +248,27 @@ impl<'s> LanguageModel<'s> {
         })
     }
 
-    /// Every linear of the model in the order of execution; reads the weights once.
+    /// Every linear of the model in the order of execution; reads the first block and the head.
     ///
     /// # Errors
     /// Whatever reading the weights meets.
     pub fn linears(&self) -> Result<Vec<LinearInfo>> {
+        let names = NameTable::of(self.config.architecture);
+        let first = self.block(0)?;
         let mut linears = Vec::new();
         for block_idx in 0..self.n_blocks() {
-            let block = self.block(block_idx)?;
-            linears.extend(
-                block
-                    .linears()
-                    .into_iter()
-                    .map(|linear| linear.info.clone()),
-            );
+            // All blocks are built alike: only the index in the names differs.
+            let block_name = names.block_prefix(self.prefix, block_idx);
+            let renamed = |name: &str| match name.strip_prefix(first.name()) {
+                Some(rest) => format!("{block_name}{rest}"),
+                None => name.to_owned(),
+            };
+            linears.extend(first.linears().into_iter().map(|linear| LinearInfo {
+                weight_name: renamed(&linear.info.weight_name),
+                input_key: renamed(&linear.info.input_key),
+                block_idx: Some(block_idx),
+                ..linear.info.clone()
+            }));
         }
         linears.extend(
             self.head()?

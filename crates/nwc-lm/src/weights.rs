@@ -1,6 +1,7 @@
 //! Where weights come from: one trait, an in-memory map, and open safetensors shards.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
@@ -93,51 +94,74 @@ impl<S: WeightSource + ?Sized> WeightSource for OverlaidWeights<'_, S> {
 #[derive(Debug)]
 pub struct HfFolder<B> {
     shards: Vec<B>,
-    /// Tensor name to the index of the shard that holds it.
-    shard_of: BTreeMap<String, usize>,
+    entries: BTreeMap<String, Entry>,
+}
+
+/// Where a tensor lies.
+#[derive(Debug)]
+struct Entry {
+    shard_idx: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Bytes of the shard; inside it, as the whole shard was validated when it was opened.
+    bytes: Range<usize>,
 }
 
 impl<B: AsRef<[u8]>> HfFolder<B> {
-    /// Indexes the shards.
+    /// Reads the shards' headers.
     ///
     /// # Errors
     /// [`Error::Safetensors`] where a shard's header is broken.
     pub fn new(shards: Vec<B>) -> Result<Self> {
-        let mut shard_of = BTreeMap::new();
+        let mut entries = BTreeMap::new();
         for (shard_idx, shard) in shards.iter().enumerate() {
-            let opened = SafeTensors::deserialize(shard.as_ref())
-                .map_err(|source| Error::Safetensors { shard_idx, source })?;
-            for name in opened.names() {
-                shard_of.insert(name.to_owned(), shard_idx);
+            let broken = |source| Error::Safetensors { shard_idx, source };
+            let (n_header, metadata) =
+                SafeTensors::read_metadata(shard.as_ref()).map_err(broken)?;
+            // Eight bytes in front hold the header's length.
+            let data_start = n_header + size_of::<u64>();
+            for (name, info) in metadata.tensors() {
+                let (start, end) = info.data_offsets;
+                let bytes = data_start + start..data_start + end;
+                let shape = info.shape.clone();
+                entries.insert(
+                    name,
+                    Entry {
+                        shard_idx,
+                        dtype: info.dtype,
+                        shape,
+                        bytes,
+                    },
+                );
             }
         }
-        Ok(Self { shards, shard_of })
+        Ok(Self { shards, entries })
     }
 }
 
 impl<B: AsRef<[u8]>> WeightSource for HfFolder<B> {
     fn names(&self) -> Vec<String> {
-        self.shard_of.keys().cloned().collect()
+        self.entries.keys().cloned().collect()
     }
 
     fn contains(&self, name: &str) -> bool {
-        self.shard_of.contains_key(name)
+        self.entries.contains_key(name)
     }
 
     fn tensor(&self, name: &str) -> Result<WeightTensor> {
         let missing = || Error::MissingTensor {
             name: name.to_owned(),
         };
-        let shard_idx = *self.shard_of.get(name).ok_or_else(missing)?;
-        let shard = self.shards.get(shard_idx).ok_or_else(missing)?;
-        let opened = SafeTensors::deserialize(shard.as_ref())
-            .map_err(|source| Error::Safetensors { shard_idx, source })?;
-        let view = opened
-            .tensor(name)
-            .map_err(|source| Error::Safetensors { shard_idx, source })?;
-        let data = widen(name, view.dtype(), view.data())?;
+        let entry = self.entries.get(name).ok_or_else(missing)?;
+        let shard = self
+            .shards
+            .get(entry.shard_idx)
+            .ok_or_else(missing)?
+            .as_ref();
+        let bytes = shard.get(entry.bytes.clone()).ok_or_else(missing)?;
+        let data = widen(name, entry.dtype, bytes)?;
         Ok(WeightTensor {
-            shape: view.shape().to_vec(),
+            shape: entry.shape.clone(),
             data,
         })
     }

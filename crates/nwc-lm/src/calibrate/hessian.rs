@@ -15,7 +15,7 @@ struct Sum {
     info: LinearInfo,
     /// The weight names of the linears that read this input.
     linears: Vec<String>,
-    /// Σ x xᵀ in f64 on the model's device, only the block columns from the diagonal down; absent until the first token.
+    /// Σ x xᵀ (at the end, its mean) in f64 on the model's device, only the block columns from the diagonal down; absent until the first token.
     sum: Option<Tensor>,
     n_tokens: u64,
 }
@@ -55,24 +55,31 @@ impl HessianTap {
 
     /// Gives the means to `sink`; the inputs of experts without tokens are named in `unseen`.
     pub(super) fn finish(
-        self,
+        mut self,
         block: &str,
         sink: &mut dyn StatisticsSink,
         unseen: &mut Vec<String>,
     ) -> Result<()> {
+        for sum in self.sums.values_mut() {
+            let n_tokens = sum.n_tokens as f64;
+            if let Some(total) = &mut sum.sum {
+                drop(total.f_div_scalar_(n_tokens)?);
+            }
+        }
         for input_key in &self.order {
             let Some(sum) = self.sums.get(input_key) else {
                 continue;
             };
             let mean = match &sum.sum {
-                Some(total) => mirrored(total)?.f_div_scalar(sum.n_tokens as f64)?,
+                Some(mean) => mean.f_to_kind(Kind::Float)?,
                 None => {
                     let n_experts = self.siblings(sum).count();
                     tracing::warn!(input_key, n_experts, "no token reached this expert");
                     unseen.push(input_key.clone());
-                    self.sibling_mean(sum)?
+                    self.sibling_mean(sum)?.f_to_kind(Kind::Float)?
                 }
             };
+            let mean = mirrored(&mean)?;
             if !all_finite(&mean)? {
                 return Err(Error::NonFinite {
                     block: block.to_owned(),
@@ -91,23 +98,23 @@ impl HessianTap {
         })
     }
 
-    /// The mean of the siblings' means; the identity where there are none.
+    /// The mean of the siblings' means, lower triangle; the identity where there are none.
     fn sibling_mean(&self, of: &Sum) -> Result<Tensor> {
-        let mut mean: Option<Tensor> = None;
-        let mut n_siblings = 0.0;
-        for sibling in self.siblings(of) {
-            let Some(total) = &sibling.sum else { continue };
-            let total = mirrored(total)?.f_div_scalar(sibling.n_tokens as f64)?;
-            mean = Some(match mean {
-                None => total,
-                Some(sum) => sum.f_add(&total)?,
-            });
-            n_siblings += 1.0;
+        let means: Vec<&Tensor> = self
+            .siblings(of)
+            .filter_map(|sibling| sibling.sum.as_ref())
+            .collect();
+        let Some((first, rest)) = means.split_first() else {
+            return Ok(Tensor::f_eye(
+                of.info.n_in as i64,
+                (Kind::Double, tch::Device::Cpu),
+            )?);
+        };
+        let mut mean = first.shallow_clone();
+        for sibling in rest {
+            mean = mean.f_add(sibling)?;
         }
-        Ok(match mean {
-            Some(sum) => sum.f_div_scalar(n_siblings)?,
-            None => Tensor::f_eye(of.info.n_in as i64, (Kind::Double, tch::Device::Cpu))?,
-        })
+        Ok(mean.f_div_scalar(means.len() as f64)?)
     }
 }
 

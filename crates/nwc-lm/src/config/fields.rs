@@ -132,7 +132,7 @@ impl<'a> Fields<'a> {
         dividend: usize,
         divisor: usize,
     ) -> Result<usize> {
-        if dividend % divisor == 0 {
+        if dividend.is_multiple_of(divisor) {
             Ok(dividend / divisor)
         } else {
             Err(refused(

@@ -90,7 +90,7 @@ impl Dense {
 
 #[derive(Debug)]
 pub(crate) enum FeedForward {
-    Dense(Dense),
+    Dense(Box<Dense>),
     Experts {
         router: Linear,
         experts: Vec<Dense>,
@@ -112,7 +112,7 @@ impl FeedForward {
         } = config.feed_forward
         else {
             let dense = Dense::load(loader, config, names, block_prefix, block_idx, None)?;
-            return Ok(Self::Dense(dense));
+            return Ok(Self::Dense(Box::new(dense)));
         };
         let weight_name = format!("{block_prefix}.{}.weight", names.router);
         let info = LinearInfo {

@@ -130,6 +130,12 @@ fn names_every_linear_and_its_input() {
         linears[2].input_key,
         "model.layers.0.self_attn.q_proj.weight"
     );
+    assert_eq!(
+        linears[13].weight_name,
+        "model.layers.1.mlp.down_proj.weight"
+    );
+    assert_eq!(linears[12].input_key, "model.layers.1.mlp.gate_proj.weight");
+    assert_eq!(linears[12].block_idx, Some(1));
     assert_eq!(linears[14].weight_name, "lm_head.weight");
 }
 
