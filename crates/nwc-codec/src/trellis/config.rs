@@ -36,13 +36,16 @@ pub struct TrellisConfig {
 }
 
 impl TrellisConfig {
-    /// Best of 0 to 0.45 at 2 to 3 bits in the prototype (DESIGN, "Limits and measured evidence").
+    /// Best of 0 to 0.45 by KL divergence in the prototype (DESIGN, "Limits and measured evidence").
+    ///
+    /// By squared error 0.35 is best at every rate, by 0.006 bit at 2 bits and nothing at 4
+    /// (`bench-runs/gaussian-gap.json`).
     pub const DEFAULT_LAGRANGIAN: f32 = 0.2;
 
     /// No bucket has a zero in its odd class.
     ///
     /// The default, for on N(0, 1) the plain integers with learned reconstruction points are nearer to the
-    /// limit at every rate from 0.1 bit on: by 0.06 bit at 1 bit, 0.05 at 1.5, 0.03 at 2
+    /// limit at every rate from 0.1 bit on: by 0.055 bit at 1 bit, 0.04 at 1.5, 0.03 at 2
     /// (`examples/gaussian_gap.rs`, 8 states).
     pub const NO_ZERO_IN_ODD_CLASS: i16 = -MAX_BUCKET - 1;
 

