@@ -50,8 +50,11 @@ fn pretrain(
 ) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut trainer = Trainer::new(config, data)?;
-    while let Some(progress) = trainer.step()? {
-        if let Some(progress) = progress.filter(|progress| progress.n_steps_done % 50 == 1) {
+    while !trainer.is_done() {
+        if let Some(progress) = trainer
+            .step()?
+            .filter(|progress| progress.n_steps_done % 50 == 1)
+        {
             let left = start.elapsed() * (progress.n_steps - progress.n_steps_done) as u32
                 / progress.n_steps_done as u32;
             let point = progress.point;

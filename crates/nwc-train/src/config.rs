@@ -13,8 +13,12 @@ pub struct TrainConfig {
     pub codec: CodecConfig,
     /// Where the parameters start.
     pub start: Start,
-    /// Steps with additive uniform noise; all parameters learn.
+    /// Steps with additive uniform noise; all parameters learn, after the first [`TrainConfig::n_density_steps`].
     pub n_noise_steps: usize,
+    /// The first of the noise steps, in which only the densities learn. The paper has none.
+    ///
+    /// A density that does not fit yet would pull transforms that start well to other rates.
+    pub n_density_steps: usize,
     /// Steps after them with hard rounding; the analysis is fixed, synthesis and densities learn.
     ///
     /// They teach the synthesis the centroids of what is really decoded. The paper has none.
@@ -87,6 +91,7 @@ impl TrainConfig {
             codec: CodecConfig::paper(lambda),
             start: Start::Random,
             n_noise_steps: 200_000,
+            n_density_steps: 0,
             n_rounding_steps: 0,
             runs_per_step: 2048,
             learning_rate: 1e-4,
@@ -108,6 +113,7 @@ impl TrainConfig {
             codec: CodecConfig::small(lambda),
             start: Start::ScalarQuantizer,
             n_noise_steps: 500,
+            n_density_steps: 150,
             n_rounding_steps: 100,
             runs_per_step: 64,
             learning_rate: small_learning_rate(lambda),
@@ -116,6 +122,7 @@ impl TrainConfig {
             n_table_runs: 8192,
             curve_every: 10,
             n_threads: 1,
+            n_validation_runs: 4000,
             ..Self::paper(lambda)
         }
     }
@@ -173,6 +180,14 @@ impl TrainConfig {
             if !(found.is_finite() && found > 0.0) {
                 return Err(Error::config(field, found, "finite and positive"));
             }
+        }
+        if self.n_density_steps > self.n_noise_steps {
+            let allowed = format!("at most the {} noise steps", self.n_noise_steps);
+            return Err(Error::config(
+                "n_density_steps",
+                self.n_density_steps,
+                allowed,
+            ));
         }
         if self.n_threads > MAX_THREADS {
             return Err(Error::config(
@@ -245,6 +260,10 @@ mod tests {
         check(
             |c| c.learning_rate = f64::NAN,
             "training field learning_rate is NaN, allowed: finite and positive",
+        );
+        check(
+            |c| c.n_density_steps = 501,
+            "training field n_density_steps is 501, allowed: at most the 500 noise steps",
         );
         check(
             |c| c.curve_every = 0,

@@ -106,7 +106,7 @@ impl TrainingData {
             .map(|&x| (f64::from(x) - mean).powi(2))
             .sum::<f64>()
             / n;
-        if !(variance > 0.0) {
+        if variance.is_nan() || variance <= 0.0 {
             return Err(Error::Data {
                 what: format!("holds {} weights that are all {mean}", values.len()),
             });

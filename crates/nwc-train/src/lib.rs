@@ -29,6 +29,7 @@ mod freeze;
 mod measure;
 mod network;
 mod parity;
+mod start;
 mod synthetic;
 mod trainer;
 

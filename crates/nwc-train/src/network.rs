@@ -109,6 +109,14 @@ impl Network {
     }
 }
 
+/// `[n_levels, n, latent_dim]` to one row a density, `[n_levels * latent_dim, n]`.
+pub(crate) fn by_density(latents: &Tensor) -> Result<Tensor> {
+    let size = latents.size();
+    Ok(latents
+        .f_transpose(1, 2)?
+        .f_reshape([size[0] * size[2], size[1]])?)
+}
+
 /// A tensor of `values` on `device` that gradients are taken for.
 pub(crate) fn learnt(values: &[f32], shape: &[i64], device: Device) -> Result<Tensor> {
     let tensor = Tensor::f_from_slice(values)?

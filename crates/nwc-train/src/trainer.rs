@@ -3,25 +3,21 @@
 use std::collections::BTreeMap;
 
 use nwc_chunk::ndarray::{ArrayD, ArrayView2, IxDyn};
-use nwc_codec::{NeuralCodec, Parameters, initial_parameters, random_parameters};
+use nwc_codec::NeuralCodec;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use crate::adam::{Moments, adam_step, clip_gradients};
-use crate::checkpoint::{self, CheckpointHeader, StoredTensor};
 use crate::curve::{CurvePoint, TrainProgress};
 use crate::data::{RUN_LEN, TrainingData};
-use crate::ecsq::ecsq_best_step;
 use crate::entropy_bottleneck::EntropyBottleneck;
 use crate::freeze::freeze;
 use crate::measure::{LevelMeasurement, add_ecsq, loss, rate_and_distortion};
-use crate::network::{Network, Side, to_vec};
-use crate::{DeviceChoice, Error, Result, Start, TrainConfig};
-
-/// Weights from which the first steps are chosen and the first densities get their width.
-const N_START_WEIGHTS: usize = 1 << 18;
+use crate::network::{Network, Side, by_density};
+use crate::start::{open_device, start_density, start_parameters};
+use crate::{Error, Result, Start, TrainConfig};
 
 /// A frozen codec and how it came to be.
 #[derive(Debug, Clone)]
@@ -62,8 +58,8 @@ pub fn train(
     progress: &mut dyn FnMut(&TrainProgress),
 ) -> Result<TrainedCodec> {
     let mut trainer = Trainer::new(config.clone(), data)?;
-    while let Some(done) = trainer.step()? {
-        if let Some(done) = done {
+    while !trainer.is_done() {
+        if let Some(done) = trainer.step()? {
             progress(&done);
         }
     }
@@ -88,7 +84,7 @@ pub struct Trainer<'d> {
     curve: Vec<CurvePoint>,
 }
 
-/// # Constructors and checkpoints
+/// # Constructor and state
 impl<'d> Trainer<'d> {
     /// A run that has done no step.
     ///
@@ -129,100 +125,6 @@ impl<'d> Trainer<'d> {
         })
     }
 
-    /// The run that [`Trainer::checkpoint`] saved, on the same data, to go on with on `device`.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] where the bytes are damaged or of other data; else as [`Trainer::new`].
-    pub fn resume(checkpoint: &[u8], data: &'d TrainingData, device: DeviceChoice) -> Result<Self> {
-        let (header, mut stored) = checkpoint::read(checkpoint)?;
-        if header.data_fingerprint != data.fingerprint() {
-            return Err(Error::checkpoint("is of other training data than given"));
-        }
-        let mut trainer = Self::new(
-            TrainConfig {
-                device,
-                ..header.config
-            },
-            data,
-        )?;
-        if header.step > trainer.config.n_steps() {
-            let what = format!(
-                "has done {} of {} steps",
-                header.step,
-                trainer.config.n_steps()
-            );
-            return Err(Error::checkpoint(what));
-        }
-        trainer.step = header.step;
-        trainer.curve = header.curve;
-        let moments = &mut trainer.moments;
-        for (name, tensor) in trainer
-            .network
-            .tensors
-            .iter_mut()
-            .chain(&mut trainer.density.tensors)
-        {
-            restore(&mut stored, &format!("parameter/{name}"), tensor)?;
-            if let Some(moments) = moments.get_mut(name) {
-                restore(
-                    &mut stored,
-                    &format!("first_moment/{name}"),
-                    &mut moments.first,
-                )?;
-                restore(
-                    &mut stored,
-                    &format!("second_moment/{name}"),
-                    &mut moments.second,
-                )?;
-            }
-        }
-        if let Some((_, medians)) = stored.remove("medians") {
-            let n_medians = trainer.n_densities();
-            if medians.len() != n_medians {
-                let what = format!("holds {} medians, expected {n_medians}", medians.len());
-                return Err(Error::checkpoint(what));
-            }
-            trainer.medians = Some(medians);
-            trainer.network.fix_analysis();
-        }
-        if let Some(name) = stored.keys().next() {
-            return Err(Error::checkpoint(format!(
-                "holds a tensor {name} that is not expected"
-            )));
-        }
-        Ok(trainer)
-    }
-
-    /// All that [`Trainer::resume`] needs.
-    ///
-    /// # Errors
-    /// [`Error::Torch`]; [`Error::Checkpoint`] where it cannot be written.
-    pub fn checkpoint(&self) -> Result<Vec<u8>> {
-        let mut stored: BTreeMap<String, StoredTensor> = BTreeMap::new();
-        let mut store = |name: String, tensor: &Tensor| -> Result<()> {
-            let shape = tensor.size().iter().map(|&n| n as usize).collect();
-            stored.insert(name, (shape, to_vec(tensor)?));
-            Ok(())
-        };
-        for (name, tensor) in self.network.tensors.iter().chain(&self.density.tensors) {
-            store(format!("parameter/{name}"), tensor)?;
-        }
-        for (name, moments) in &self.moments {
-            store(format!("first_moment/{name}"), &moments.first)?;
-            store(format!("second_moment/{name}"), &moments.second)?;
-        }
-        if let Some(medians) = &self.medians {
-            stored.insert("medians".into(), (vec![medians.len()], medians.clone()));
-        }
-        let header = CheckpointHeader::new(
-            &self.config,
-            self.step,
-            self.data.fingerprint(),
-            &self.curve,
-        );
-        checkpoint::write(&header, &stored)
-    }
-
     /// Steps done.
     pub fn n_steps_done(&self) -> usize {
         self.step
@@ -236,12 +138,17 @@ impl<'d> Trainer<'d> {
 
 /// # Training
 impl Trainer<'_> {
-    /// Does one step. `None` when all are done, `Some(None)` when there is nothing to tell.
+    /// Whether all steps are done.
+    pub fn is_done(&self) -> bool {
+        self.step >= self.config.n_steps()
+    }
+
+    /// Does one step, if one is left; at a point of the learning curve there is something to tell.
     ///
     /// # Errors
     /// [`Error::Diverged`] where the loss is not a number; [`Error::Torch`].
-    pub fn step(&mut self) -> Result<Option<Option<TrainProgress>>> {
-        if self.step >= self.config.n_steps() {
+    pub fn step(&mut self) -> Result<Option<TrainProgress>> {
+        if self.is_done() {
             return Ok(None);
         }
         if self.step == self.config.n_noise_steps && self.medians.is_none() {
@@ -251,6 +158,8 @@ impl Trainer<'_> {
         let (chunks, noise) = self.draw()?;
         let n_weights = chunks.numel() as f64;
 
+        let only_density = self.step < self.config.n_density_steps;
+        let no_grad = only_density.then(tch::no_grad_guard);
         let latents = self.network.run(Side::Analysis, &chunks)?;
         let quantized = match &self.medians {
             None => latents.f_add(&noise)?,
@@ -267,6 +176,7 @@ impl Trainer<'_> {
             }
         };
         let reconstruction = self.network.run(Side::Synthesis, &quantized)?;
+        drop(no_grad);
         let nmse = chunks
             .f_sub(&reconstruction)?
             .f_square()?
@@ -297,17 +207,21 @@ impl Trainer<'_> {
             let _guard = tch::no_grad_guard();
             clip_gradients(tensors, self.config.max_gradient_norm)?;
             let factor = self.config.rate_factor(self.step);
-            for (tensors, rate) in [
-                (&mut self.network.tensors, self.config.learning_rate),
-                (&mut self.density.tensors, self.config.density_learning_rate),
-            ] {
-                adam_step(tensors, &mut self.moments, rate * factor, self.step)?;
-            }
+            let moments = &mut self.moments;
+            let n_before = self.step.saturating_sub(self.config.n_density_steps);
+            adam_step(
+                &mut self.network.tensors,
+                moments,
+                self.config.learning_rate * factor,
+                n_before,
+            )?;
+            let rate = self.config.density_learning_rate * factor;
+            adam_step(&mut self.density.tensors, moments, rate, self.step)?;
         }
         let step = self.step;
         self.step += 1;
         if !step.is_multiple_of(self.config.curve_every) && self.step != self.config.n_steps() {
-            return Ok(Some(None));
+            return Ok(None);
         }
         let point = CurvePoint {
             step,
@@ -322,11 +236,11 @@ impl Trainer<'_> {
             });
         }
         self.curve.push(point);
-        Ok(Some(Some(TrainProgress {
+        Ok(Some(TrainProgress {
             n_steps_done: self.step,
             n_steps: self.config.n_steps(),
             point,
-        })))
+        }))
     }
 
     /// The step's chunks, `[n_levels, n, chunk_len]`, and noise in ±½, `[n_levels, n, latent_dim]`.
@@ -444,88 +358,7 @@ impl Trainer<'_> {
     }
 }
 
-/// `[n_levels, n, latent_dim]` to one row a density, `[n_levels * latent_dim, n]`.
-fn by_density(latents: &Tensor) -> Result<Tensor> {
-    let size = latents.size();
-    Ok(latents
-        .f_transpose(1, 2)?
-        .f_reshape([size[0] * size[2], size[1]])?)
-}
-
-fn open_device(choice: DeviceChoice) -> Result<Device> {
-    let n_devices = tch::Cuda::device_count();
-    let has_cuda = tch::Cuda::is_available() && n_devices > 0;
-    match choice {
-        DeviceChoice::Cpu => Ok(Device::Cpu),
-        DeviceChoice::Cuda if !has_cuda => Err(Error::NoCuda { n_devices }),
-        DeviceChoice::Auto if !has_cuda => Ok(Device::Cpu),
-        DeviceChoice::Cuda | DeviceChoice::Auto => Ok(Device::Cuda(0)),
-    }
-}
-
-fn start_sample<'d>(config: &TrainConfig, data: &'d TrainingData) -> &'d [f32] {
-    let (runs, _) = data.split(config.n_validation_runs);
-    &runs[..runs.len().min(N_START_WEIGHTS)]
-}
-
-fn start_parameters(config: &TrainConfig, data: &TrainingData) -> Result<Parameters> {
-    let codec = &config.codec;
-    Ok(match config.start {
-        Start::Random => random_parameters(codec, config.seed)?,
-        Start::ScalarQuantizer => {
-            let sample = start_sample(config, data);
-            let best_step = |&coefficient: &f32| {
-                let (lambda, coefficient) = (f64::from(codec.lambda), f64::from(coefficient));
-                ecsq_best_step(sample, data.variance(), lambda, coefficient).step as f32
-            };
-            let steps: Vec<f32> = codec.rate_coefficients.iter().map(best_step).collect();
-            initial_parameters(codec, &steps, config.seed)?
-        }
-    })
-}
-
-/// Densities as wide as the latents that `network` gives for a sample.
-fn start_density(
-    config: &TrainConfig,
-    data: &TrainingData,
-    network: &Network,
-    device: Device,
-) -> Result<EntropyBottleneck> {
-    let _guard = tch::no_grad_guard();
-    let n_levels = config.codec.n_quality_levels() as i64;
-    let chunks = Tensor::f_from_slice(start_sample(config, data))?
-        .f_reshape([1, -1, config.codec.chunk_len as i64])?
-        .f_to_device(device)?
-        .f_repeat([n_levels, 1, 1])?;
-    let latents = by_density(&network.run(Side::Analysis, &chunks)?)?;
-    let deviations = latents
-        .f_square()?
-        .f_mean_dim(1i64, false, Kind::Float)?
-        .f_sqrt()?;
-    EntropyBottleneck::new(&to_vec(&deviations)?, device)
-}
-
-/// Overwrites `tensor` with the stored one of that name.
-fn restore(
-    stored: &mut BTreeMap<String, StoredTensor>,
-    name: &str,
-    tensor: &mut Tensor,
-) -> Result<()> {
-    let (shape, values) = stored
-        .remove(name)
-        .ok_or_else(|| Error::checkpoint(format!("has no tensor {name}")))?;
-    let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
-    if shape != tensor.size() {
-        let what = format!(
-            "tensor {name} has shape {shape:?}, expected {:?}",
-            tensor.size()
-        );
-        return Err(Error::checkpoint(what));
-    }
-    let _guard = tch::no_grad_guard();
-    tensor.f_copy_(&Tensor::f_from_slice(&values)?.f_reshape(shape)?)?;
-    Ok(())
-}
+mod resume;
 
 #[cfg(test)]
 mod tests;

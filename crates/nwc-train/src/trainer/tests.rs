@@ -3,7 +3,8 @@
 use nwc_codec::CodecConfig;
 
 use super::*;
-use crate::{Schedule, gaussian_mixture_matrix};
+use crate::checkpoint::{self, CheckpointHeader};
+use crate::{DeviceChoice, Schedule, gaussian_mixture_matrix};
 
 fn data() -> TrainingData {
     TrainingData::from_matrices((0..2).map(|seed| gaussian_mixture_matrix(1024, 64, seed))).unwrap()
@@ -13,6 +14,7 @@ fn short(codec: CodecConfig) -> TrainConfig {
     TrainConfig {
         codec,
         n_noise_steps: 12,
+        n_density_steps: 3,
         n_rounding_steps: 6,
         runs_per_step: 8,
         n_validation_runs: 8,
@@ -46,7 +48,9 @@ fn check_resume(n_steps_before: usize) {
     let (data, config) = (data(), short(CodecConfig::tiny(100.0)));
     let whole = {
         let mut trainer = Trainer::new(config.clone(), &data).unwrap();
-        while trainer.step().unwrap().is_some() {}
+        while !trainer.is_done() {
+            trainer.step().unwrap();
+        }
         trainer.checkpoint().unwrap()
     };
     let mut trainer = Trainer::new(config, &data).unwrap();
@@ -57,7 +61,9 @@ fn check_resume(n_steps_before: usize) {
     drop(trainer);
     let mut resumed = Trainer::resume(&checkpoint, &data, DeviceChoice::Cpu).unwrap();
     assert_eq!(resumed.n_steps_done(), n_steps_before);
-    while resumed.step().unwrap().is_some() {}
+    while !resumed.is_done() {
+        resumed.step().unwrap();
+    }
     let (expected, found) = (
         checkpoint::read(&whole).unwrap(),
         checkpoint::read(&resumed.checkpoint().unwrap()).unwrap(),
@@ -73,6 +79,7 @@ fn check_resume(n_steps_before: usize) {
 #[test]
 fn a_resumed_run_ends_where_an_uninterrupted_one_does() {
     check_resume(0);
+    check_resume(2);
     check_resume(7);
     check_resume(15);
 }
@@ -87,6 +94,7 @@ fn training_lowers_the_loss_from_a_random_start() {
     let config = TrainConfig {
         start: Start::Random,
         n_noise_steps: 150,
+        n_density_steps: 0,
         n_rounding_steps: 0,
         learning_rate: 1e-2,
         density_learning_rate: 2e-2,
