@@ -1,2 +1,9 @@
 //! The binary `nwc-cli`.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    nwc_cli::run(nwc_cli::Cli::parse())
+}

@@ -1,0 +1,86 @@
+//! `compress`.
+
+use anyhow::{bail, ensure};
+use nwc::{CodecChoice, CompressOptions, QualityLevel, QualityLevels, RateTarget};
+
+use super::{inspect, with_threads};
+use crate::args::{CompressArgs, Embeddings, NonFinite, QualityLevelsArg};
+use crate::outcome::{Outcome, print};
+use crate::progress::Bar;
+
+/// Lambda of the codec used when no rate is asked for: about 4 bits.
+const DEFAULT_LAMBDA: f32 = 300.0;
+
+pub(crate) fn run(args: &CompressArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    let options = options(args)?;
+    let bar = Bar::new(quiet);
+    let inspection = with_threads(args.threads, || {
+        if args.recover {
+            return super::compress_with_recovery(args, &options, &bar);
+        }
+        Ok(nwc::compress(&args.in_dir, &args.out_dir, &options, &bar)?)
+    })?;
+    if args.dry_run {
+        print(&inspect::table(&inspection))?;
+    } else if !quiet {
+        print(&inspect::summary(&inspection.totals))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Turns the arguments into the facade's options.
+pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
+    let trellis = |target| CodecChoice::Trellis {
+        target,
+        n_states: args.states,
+    };
+    let codec = match args {
+        CompressArgs { bpw: Some(bpw), .. } => trellis(RateTarget::BpwTotal(*bpw)),
+        CompressArgs {
+            target_size: Some(bytes),
+            ..
+        } => trellis(RateTarget::TotalBytes(*bytes)),
+        CompressArgs {
+            max_kl: Some(kl), ..
+        } => trellis(RateTarget::MaxKl(*kl)),
+        CompressArgs {
+            step: Some(step), ..
+        } => trellis(RateTarget::Step(*step)),
+        CompressArgs {
+            codec: Some(file), ..
+        } => CodecChoice::File(file.clone()),
+        CompressArgs { lambda, .. } => CodecChoice::Pretrained {
+            lambda: lambda.unwrap_or(DEFAULT_LAMBDA),
+        },
+    };
+    let mut options = CompressOptions::new(codec);
+    options.embeddings = match args.embeddings {
+        Embeddings::Code => nwc::Embeddings::Code,
+        Embeddings::Keep => nwc::Embeddings::Keep,
+    };
+    options.non_finite = match args.non_finite {
+        NonFinite::Refuse => nwc::NonFinite::Refuse,
+        NonFinite::Keep => nwc::NonFinite::Keep,
+    };
+    options.quality_levels = match &args.quality_levels {
+        Some(QualityLevelsArg::Uniform(level)) => QualityLevels::Uniform(QualityLevel(*level)),
+        Some(QualityLevelsArg::Shares(shares)) => {
+            ensure!(
+                args.stats.is_some(),
+                "--quality-levels with shares needs --stats: importance comes from there"
+            );
+            QualityLevels::Shares(shares.clone())
+        }
+        None if args.stats.is_some() => QualityLevels::paper(),
+        None => QualityLevels::Uniform(QualityLevel(0)),
+    };
+    options.statistics.clone_from(&args.stats);
+    if let Some(block) = args.ldlq_block {
+        if block == 0 {
+            bail!("--ldlq-block is 0, allowed: 1 to the number of columns");
+        }
+        options.ldlq_block = block;
+    }
+    options.dry_run = args.dry_run;
+    Ok(options)
+}

@@ -1,0 +1,112 @@
+//! `eval`.
+
+use std::fmt::Write;
+use std::slice;
+
+use anyhow::Context;
+use nwc_lm::{Evaluation, EvaluationOptions, ModelOptions, evaluate};
+use serde::Serialize;
+
+use super::source::{Weights, device, read_text};
+use crate::args::EvalArgs;
+use crate::outcome::{Outcome, print};
+
+/// What is printed as JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    n_windows: usize,
+    n_tokens: usize,
+    perplexity: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference_perplexity: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kl: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kl_standard_error: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kl_99_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top1_agreement: Option<f64>,
+}
+
+pub(crate) fn run(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    let options = ModelOptions {
+        device: device(&args.device)?,
+        ..ModelOptions::default()
+    };
+    let weights = Weights::open(&args.model)?;
+    let reference_weights = args.reference.as_deref().map(Weights::open).transpose()?;
+    let model = weights.model(options)?;
+    let reference = reference_weights
+        .as_ref()
+        .map(|r| r.model(options))
+        .transpose()?;
+    if let Some(text) = &args.text {
+        let tokens = weights
+            .tokenizer()?
+            .encode(
+                &read_text(slice::from_ref(text))?,
+                model.config().vocab_size,
+            )
+            .with_context(|| text.display().to_string())?;
+        let evaluation = evaluate(
+            &model,
+            reference.as_ref(),
+            &tokens,
+            EvaluationOptions {
+                window: args.ctx,
+                max_tokens: args.max_tokens,
+            },
+            &mut |done, of| {
+                if !quiet {
+                    tracing::info!(done, of, "windows");
+                }
+            },
+        )?;
+        report(&Report::from(evaluation), args.json)?;
+    }
+    Ok(Outcome::Done)
+}
+
+impl From<Evaluation> for Report {
+    fn from(e: Evaluation) -> Self {
+        let c = e.comparison;
+        Self {
+            n_windows: e.n_windows,
+            n_tokens: e.n_tokens,
+            perplexity: e.perplexity,
+            reference_perplexity: c.as_ref().map(|c| c.reference_perplexity),
+            kl: c.as_ref().map(|c| c.mean_kl),
+            kl_standard_error: c.as_ref().map(|c| c.kl_standard_error),
+            kl_99_percent: c.as_ref().map(|c| c.kl_99_percent),
+            top1_agreement: c.as_ref().map(|c| c.top1_agreement),
+        }
+    }
+}
+
+fn report(report: &Report, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return print(&(serde_json::to_string_pretty(report)? + "\n"));
+    }
+    let mut out = String::new();
+    writeln!(
+        out,
+        "tokens          {} in {} windows",
+        report.n_tokens, report.n_windows
+    )?;
+    write!(out, "perplexity      {:.4}", report.perplexity)?;
+    match report.reference_perplexity {
+        Some(reference) => writeln!(out, " (reference {reference:.4})")?,
+        None => out.push('\n'),
+    }
+    if let (Some(kl), Some(error)) = (report.kl, report.kl_standard_error) {
+        writeln!(out, "KL              {kl:.5} ± {error:.5} nats a token")?;
+    }
+    if let Some(kl) = report.kl_99_percent {
+        writeln!(out, "99 % KL         {kl:.5}")?;
+    }
+    if let Some(share) = report.top1_agreement {
+        writeln!(out, "top-1 agreement {:.2} %", 100.0 * share)?;
+    }
+    print(&out)
+}

@@ -1,0 +1,48 @@
+//! Command line of nwc: arguments, progress and printing; the work is done in the crate `nwc`,
+//! and with the feature `torch` in `nwc-train` and `nwc-lm`.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod outcome;
+mod progress;
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+pub use args::Cli;
+use outcome::Outcome;
+
+/// Does what was asked and gives the exit code: 0 done, 1 ran but the check failed, 2 an error.
+pub fn run(cli: Cli) -> ExitCode {
+    init_logging(cli.verbose, cli.quiet);
+    match commands::dispatch(cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        // Whoever read our output has seen enough.
+        Err(err) if outcome::is_broken_pipe(&err) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("error: {err:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` wins over `-v` and `-q`.
+fn init_logging(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}

@@ -1,0 +1,128 @@
+//! What a caller may ask of [`crate::compress`].
+
+use std::path::PathBuf;
+
+use nwc_chunk::QualityLevel;
+
+/// Everything about one compression that is not the two folders.
+#[derive(Debug, Clone)]
+pub struct CompressOptions {
+    /// Codec family and rate.
+    pub codec: CodecChoice,
+    /// What happens to embeddings and output head.
+    pub embeddings: Embeddings,
+    /// How columns get their quality level (neural family).
+    pub quality_levels: QualityLevels,
+    /// Statistics file; `None` compresses data-free.
+    pub statistics: Option<PathBuf>,
+    /// Columns coded between two feedbacks of the error, where there are statistics.
+    pub ldlq_block: usize,
+    /// What happens to tensors that hold NaN or infinity.
+    pub non_finite: NonFinite,
+    /// Code everything, write nothing.
+    pub dry_run: bool,
+}
+
+impl CompressOptions {
+    /// Data-free, everything coded, at the rate of `codec`.
+    pub fn new(codec: CodecChoice) -> Self {
+        Self {
+            codec,
+            embeddings: Embeddings::Code,
+            quality_levels: QualityLevels::Uniform(QualityLevel(0)),
+            statistics: None,
+            ldlq_block: 1,
+            non_finite: NonFinite::Refuse,
+            dry_run: false,
+        }
+    }
+}
+
+/// Codec family and rate.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CodecChoice {
+    /// The codec of the repository's set that was trained for this lambda.
+    Pretrained {
+        /// One of [`crate::PRETRAINED_LAMBDAS`].
+        lambda: f32,
+    },
+    /// A codec file of any family.
+    File(PathBuf),
+    /// A trellis, fitted to the checkpoint.
+    Trellis {
+        /// What to aim at.
+        target: RateTarget,
+        /// 4, 8, 16, 64 or 256.
+        n_states: usize,
+    },
+}
+
+/// What a trellis' step is chosen by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RateTarget {
+    /// Bits of the whole output over all parameters.
+    BpwTotal(f64),
+    /// Stored payload and side information over the coded linear weights.
+    BpwPayload(f64),
+    /// Bytes of the whole output.
+    TotalBytes(u64),
+    /// Predicted KL divergence, nats a token.
+    MaxKl(f64),
+    /// The step itself.
+    Step(f64),
+}
+
+/// What happens to embeddings and output head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Embeddings {
+    /// Coded finer than the rest.
+    Code,
+    /// Stored as they are.
+    Keep,
+}
+
+/// How columns get their quality level.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QualityLevels {
+    /// One level for all.
+    Uniform(QualityLevel),
+    /// Shares of the columns at level 1, 2, …, the most important at the highest (METHOD 2.7);
+    /// without statistics all columns get level 0.
+    Shares(Vec<f64>),
+}
+
+impl QualityLevels {
+    /// The paper's: 10 %, 1 % and 0.1 % at levels 1, 2 and 3.
+    pub fn paper() -> Self {
+        Self::Shares(vec![0.1, 0.01, 0.001])
+    }
+}
+
+/// What happens to tensors that hold NaN or infinity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NonFinite {
+    /// An error names the first one.
+    Refuse,
+    /// Such tensors are stored losslessly.
+    Keep,
+}
+
+/// Told of progress; calls come from several threads.
+pub trait Progress: Sync {
+    /// `n_weights` are about to be worked on.
+    fn start(&self, what: &str, n_weights: u64);
+    /// `n_weights` more are done.
+    fn advance(&self, n_weights: u64);
+    /// The work announced last is over.
+    fn finish(&self);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoProgress;
+
+impl Progress for NoProgress {
+    fn start(&self, _what: &str, _n_weights: u64) {}
+    fn advance(&self, _n_weights: u64) {}
+    fn finish(&self) {}
+}

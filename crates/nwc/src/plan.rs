@@ -1,0 +1,290 @@
+//! Which tensor is coded, which is stored as it is, and why.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use nwc_chunk::ndarray::Array2;
+use nwc_format::{Digest, DigestBuilder};
+use rayon::prelude::*;
+
+use crate::dtype;
+use crate::options::{Embeddings, NonFinite};
+use crate::source::{Source, SourceShard, SourceTensor};
+use crate::{Error, Result, TensorError};
+
+/// Tensors of fewer elements cost more in tables and side information than coding saves.
+const MIN_CODED_ELEMS: usize = 4096;
+/// Matrices of fewer rows give a chunk nothing to work on.
+const MIN_CODED_ROWS: usize = 16;
+
+/// What a coded matrix is in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A linear layer inside a block.
+    Linear,
+    /// Token or position embedding, or the output head.
+    Embedding,
+}
+
+/// What happens to one tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Treatment {
+    /// Coded as a matrix; leading dimensions of a stack of experts are folded into the rows.
+    Code {
+        role: Role,
+        rows: usize,
+        cols: usize,
+    },
+    /// Stored in its own dtype.
+    Lossless { reason: String },
+    /// The same bytes as another tensor.
+    TiedTo { name: String },
+}
+
+/// One tensor with its treatment.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    pub(crate) shard: &'a SourceShard,
+    pub(crate) tensor: &'a SourceTensor,
+    pub(crate) treatment: Treatment,
+}
+
+impl Planned<'_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.shard.bytes(self.tensor)
+    }
+
+    /// The weights as a matrix, `[rows, cols]`.
+    pub(crate) fn matrix(&self, rows: usize, cols: usize) -> Result<Array2<f32>> {
+        self.to_matrix(rows, cols, self.weights())
+    }
+
+    /// `values` of this tensor as a matrix, `[rows, cols]`.
+    pub(crate) fn to_matrix(
+        &self,
+        rows: usize,
+        cols: usize,
+        values: Vec<f32>,
+    ) -> Result<Array2<f32>> {
+        let found = values.len();
+        Array2::from_shape_vec((rows, cols), values).map_err(|_| {
+            let what = TensorError::Record {
+                what: "number of values",
+                found: found.to_string(),
+                expected: format!("{rows} × {cols}"),
+            };
+            Error::tensor(self.shard.path(), &self.tensor.name, what)
+        })
+    }
+
+    /// The weights as f32, flat.
+    pub(crate) fn weights(&self) -> Vec<f32> {
+        // Only codable dtypes are planned for coding.
+        dtype::to_f32(self.tensor.dtype, self.bytes()).unwrap_or_default()
+    }
+}
+
+/// The whole checkpoint's plan, shard by shard, with the model's fingerprint.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) shards: Vec<Vec<Planned<'a>>>,
+    pub(crate) fingerprint: Digest,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(
+        source: &'a Source,
+        embeddings: Embeddings,
+        non_finite: NonFinite,
+    ) -> Result<Self> {
+        let tensors: Vec<_> = source.tensors().collect();
+        // One pass over the bytes serves fingerprint, tied tensors and the search for NaN.
+        let scanned = tensors
+            .par_iter()
+            .map(|(shard, tensor)| scan(shard, tensor, non_finite))
+            .collect::<Result<Vec<_>>>()?;
+        let mut first_of: HashMap<(Digest, &[usize]), &str> = HashMap::new();
+        let mut shards: Vec<Vec<Planned<'a>>> = Vec::new();
+        let mut current: Option<&str> = None;
+        for ((shard, tensor), scan) in tensors.iter().zip(&scanned) {
+            if current != Some(shard.file_name.as_str()) {
+                shards.push(Vec::new());
+                current = Some(&shard.file_name);
+            }
+            let first = *first_of
+                .entry((scan.digest, tensor.shape.as_slice()))
+                .or_insert(&tensor.name);
+            let treatment = if first != tensor.name && tensor.n_elems() >= MIN_CODED_ELEMS {
+                Treatment::TiedTo { name: first.into() }
+            } else if scan.has_non_finite {
+                Treatment::Lossless {
+                    reason: "it holds NaN or infinity".into(),
+                }
+            } else {
+                treatment_of(tensor, embeddings)
+            };
+            if let Some(planned) = shards.last_mut() {
+                planned.push(Planned {
+                    shard,
+                    tensor,
+                    treatment,
+                });
+            }
+        }
+        let mut names: Vec<_> = tensors.iter().zip(&scanned).collect();
+        names.sort_by_key(|((_, tensor), _)| &tensor.name);
+        let mut hasher = DigestBuilder::new();
+        for ((_, tensor), scan) in names {
+            hasher.update(
+                format!("{}\0{}\0{:?}\0", tensor.name, tensor.dtype, tensor.shape).as_bytes(),
+            );
+            hasher.update(scan.digest.as_bytes());
+        }
+        Ok(Self {
+            shards,
+            fingerprint: hasher.finish(),
+        })
+    }
+
+    /// All tensors that are coded, in file order.
+    pub(crate) fn coded(&self) -> impl Iterator<Item = (&Planned<'a>, Role, usize, usize)> {
+        self.shards
+            .iter()
+            .flatten()
+            .filter_map(|p| match p.treatment {
+                Treatment::Code { role, rows, cols } => Some((p, role, rows, cols)),
+                _ => None,
+            })
+    }
+}
+
+/// The fingerprint of the plain checkpoint in `dir`: over names, dtypes, shapes and bytes of all tensors, in
+/// order of names. Statistics carry it, so that they are not used with another model.
+///
+/// # Errors
+/// [`Error`] names the file that cannot be read.
+pub fn fingerprint(dir: &Path) -> Result<String> {
+    let source = Source::open(dir)?;
+    let plan = Plan::new(&source, Embeddings::Keep, NonFinite::Keep)?;
+    Ok(plan.fingerprint.to_string())
+}
+
+struct Scan {
+    digest: Digest,
+    has_non_finite: bool,
+}
+
+fn scan(shard: &SourceShard, tensor: &SourceTensor, non_finite: NonFinite) -> Result<Scan> {
+    let bytes = shard.bytes(tensor);
+    let digest = Digest::of(bytes);
+    let first = first_non_finite(tensor, bytes);
+    if let (Some((element_idx, value)), NonFinite::Refuse) = (first, non_finite) {
+        return Err(Error::NonFinite {
+            path: shard.path().into(),
+            tensor: tensor.name.clone(),
+            element_idx,
+            value,
+        });
+    }
+    Ok(Scan {
+        digest,
+        has_non_finite: first.is_some(),
+    })
+}
+
+fn first_non_finite(tensor: &SourceTensor, bytes: &[u8]) -> Option<(usize, f32)> {
+    // Blocks, so that a large tensor is not expanded whole.
+    const BLOCK_ELEMS: usize = 1 << 14;
+    if !dtype::is_codable(tensor.dtype) {
+        return None;
+    }
+    let block_bytes = BLOCK_ELEMS * tensor.dtype.size();
+    bytes
+        .chunks(block_bytes)
+        .enumerate()
+        .find_map(|(i, block)| {
+            let values = dtype::to_f32(tensor.dtype, block)?;
+            let at = values.iter().position(|v| !v.is_finite())?;
+            Some((i * BLOCK_ELEMS + at, values[at]))
+        })
+}
+
+fn treatment_of(tensor: &SourceTensor, embeddings: Embeddings) -> Treatment {
+    let lossless = |reason: String| Treatment::Lossless { reason };
+    if !dtype::is_codable(tensor.dtype) {
+        return lossless(format!("dtype {} is not coded", tensor.dtype));
+    }
+    let (rows, cols) = match tensor.shape.as_slice() {
+        [rows, cols] => (*rows, *cols),
+        [stack, rows, cols] => (stack * rows, *cols),
+        shape => return lossless(format!("{} dimensions, coded are 2 and 3", shape.len())),
+    };
+    let n_elems = tensor.n_elems();
+    if n_elems < MIN_CODED_ELEMS {
+        return lossless(format!("{n_elems} elements, coded from {MIN_CODED_ELEMS}"));
+    }
+    if rows < MIN_CODED_ROWS {
+        return lossless(format!("{rows} rows, coded from {MIN_CODED_ROWS}"));
+    }
+    if is_router(&tensor.name) {
+        return lossless("a router's choices are not to be disturbed".into());
+    }
+    let role = if is_embedding(&tensor.name) {
+        Role::Embedding
+    } else {
+        Role::Linear
+    };
+    if role == Role::Embedding && embeddings == Embeddings::Keep {
+        return lossless("embeddings are kept as asked".into());
+    }
+    Treatment::Code { role, rows, cols }
+}
+
+/// Names of embeddings and output heads in the families that `nwc-lm` runs.
+pub(crate) fn is_embedding(name: &str) -> bool {
+    const STEMS: [&str; 9] = [
+        "embed_tokens",
+        "wte",
+        "wpe",
+        "lm_head",
+        "word_embeddings",
+        "position_embeddings",
+        "token_type_embeddings",
+        "embed_in",
+        "embed_out",
+    ];
+    let stem = name.strip_suffix(".weight").unwrap_or(name);
+    let last = stem.rsplit('.').next().unwrap_or(stem);
+    STEMS.contains(&last) || stem.ends_with("predictions.decoder")
+}
+
+fn is_router(name: &str) -> bool {
+    name.ends_with("block_sparse_moe.gate.weight")
+        || name.ends_with("mlp.gate.weight")
+        || name.ends_with("router.weight")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, embedding: bool, router: bool) {
+        assert_eq!(
+            (is_embedding(name), is_router(name)),
+            (embedding, router),
+            "{name}"
+        );
+    }
+
+    #[test]
+    fn roles_by_name() {
+        check("model.embed_tokens.weight", true, false);
+        check("lm_head.weight", true, false);
+        check("transformer.wte.weight", true, false);
+        check("bert.embeddings.word_embeddings.weight", true, false);
+        check("model.layers.0.mlp.gate_proj.weight", false, false);
+        check("model.layers.0.block_sparse_moe.gate.weight", false, true);
+        check("model.layers.0.self_attn.q_proj.weight", false, false);
+    }
+}

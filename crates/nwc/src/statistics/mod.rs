@@ -1,0 +1,48 @@
+//! Statistics files: what calibration found out about a model's layers.
+//!
+//! A safetensors file: `hessian.{key}` holds the lower triangle of E[x xᵀ], row by row, f32, once for
+//! all linears that share the input; `fisher.{tensor}` holds E[g²] of a linear's output, f32;
+//! `__metadata__["nwc_statistics"]` is the JSON of [`StatisticsInfo`].
+
+mod reader;
+mod writer;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use reader::Statistics;
+pub use writer::StatisticsWriter;
+
+/// Version of the statistics file.
+pub(crate) const STATISTICS_VERSION: u32 = 1;
+/// Key of the metadata entry.
+pub(crate) const STATISTICS_KEY: &str = "nwc_statistics";
+
+/// What a statistics file says about itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatisticsInfo {
+    /// Version of the file.
+    pub version: u32,
+    /// Fingerprint of the model's weights ([`crate::fingerprint`]).
+    pub fingerprint: String,
+    /// Digest of the text, or `self-generated`.
+    pub text: String,
+    /// Tokens that the Hessians are means over.
+    pub n_tokens: u64,
+    /// Tokens that the output Fisher is a mean over.
+    pub n_fisher_tokens: u64,
+    /// Key of the Hessian of each linear, by the name of its weight tensor.
+    pub linears: BTreeMap<String, HessianEntry>,
+}
+
+/// Which Hessian a linear has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HessianEntry {
+    /// The Hessian's key.
+    pub key: String,
+    /// Tokens that reached the layer; fewer than the whole for an expert, 0 where siblings stand in.
+    pub n_tokens: u64,
+}

@@ -1,0 +1,162 @@
+//! Reading statistics, a layer at a time.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use nwc_compensate::{Hessian, LayerStatistics};
+use nwc_format::Digest;
+use safetensors::SafeTensors;
+
+use super::{STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo};
+use crate::mapped::MappedFile;
+use crate::{Error, Result};
+
+/// A statistics file, mapped; layers are read when they are asked for.
+#[derive(Debug)]
+pub struct Statistics {
+    file: MappedFile,
+    info: StatisticsInfo,
+    /// Byte range of each tensor.
+    tensors: HashMap<String, std::ops::Range<usize>>,
+}
+
+impl Statistics {
+    /// Opens `path` and checks its header.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Header`] where it is no safetensors file, [`Error::Statistics`] where it is one of
+    /// something else or of another version.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = MappedFile::open(path)?;
+        let wrong = |detail: String| Error::Statistics {
+            path: path.into(),
+            detail,
+        };
+        let (header_len, metadata) =
+            SafeTensors::read_metadata(&file).map_err(|e| Error::Header {
+                path: path.into(),
+                detail: format!("not a valid safetensors file: {e}"),
+            })?;
+        let json = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get(STATISTICS_KEY))
+            .ok_or_else(|| {
+                wrong(format!(
+                    "no {STATISTICS_KEY} entry: it holds something else"
+                ))
+            })?;
+        let version: u64 = serde_json::from_str::<serde_json::Value>(json)
+            .ok()
+            .and_then(|v| v.get("version")?.as_u64())
+            .unwrap_or(0);
+        if version != u64::from(STATISTICS_VERSION) {
+            return Err(wrong(format!(
+                "version {version}, this nwc reads {STATISTICS_VERSION}"
+            )));
+        }
+        let info = serde_json::from_str(json).map_err(|source| Error::Json {
+            path: path.into(),
+            source,
+        })?;
+        let mut tensors = HashMap::new();
+        for (name, tensor) in metadata.tensors() {
+            if tensor.dtype != safetensors::Dtype::F32 {
+                return Err(wrong(format!("{name} is {:?}, expected F32", tensor.dtype)));
+            }
+            let start = header_len + 8;
+            tensors.insert(
+                name,
+                start + tensor.data_offsets.0..start + tensor.data_offsets.1,
+            );
+        }
+        Ok(Self {
+            file,
+            info,
+            tensors,
+        })
+    }
+
+    /// What the file says about itself.
+    pub fn info(&self) -> &StatisticsInfo {
+        &self.info
+    }
+
+    /// Checks that the statistics were gathered on the model with this fingerprint.
+    ///
+    /// # Errors
+    /// [`Error::Statistics`] names both fingerprints.
+    pub fn check_model(&self, fingerprint: &Digest) -> Result<()> {
+        let model = fingerprint.to_string();
+        if self.info.fingerprint == model {
+            return Ok(());
+        }
+        Err(Error::Statistics {
+            path: self.file.path().into(),
+            detail: format!(
+                "gathered on the model with fingerprint {}, this one has {model}",
+                self.info.fingerprint
+            ),
+        })
+    }
+
+    /// What is known about the linear whose weight tensor `[rows, cols]` is `name`; `None` if nothing.
+    ///
+    /// # Errors
+    /// [`Error::Statistics`] where the sizes do not fit or a value is not finite.
+    pub fn layer(&self, name: &str, rows: usize, cols: usize) -> Result<Option<LayerStatistics>> {
+        let entry = self.info.linears.get(name);
+        let hessian = match entry {
+            Some(entry) => Some(self.hessian(&entry.key, cols, entry.n_tokens)?),
+            None => None,
+        };
+        let key = format!("fisher.{name}");
+        let output_fisher = match self.tensors.contains_key(&key) {
+            true => Some(self.vector(&key, rows)?),
+            false => None,
+        };
+        if hessian.is_none() && output_fisher.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(LayerStatistics {
+            hessian,
+            output_fisher,
+        }))
+    }
+
+    fn hessian(&self, key: &str, n: usize, n_tokens: u64) -> Result<Hessian> {
+        let triangle = self.vector(&format!("hessian.{key}"), n * (n + 1) / 2)?;
+        Hessian::from_packed_lower(&triangle, n, n_tokens).map_err(|e| Error::Statistics {
+            path: self.file.path().into(),
+            detail: format!("hessian.{key}: {e}"),
+        })
+    }
+
+    fn vector(&self, key: &str, len: usize) -> Result<Vec<f32>> {
+        let wrong = |detail: String| Error::Statistics {
+            path: self.file.path().into(),
+            detail,
+        };
+        let bytes = self
+            .tensors
+            .get(key)
+            .and_then(|range| self.file.get(range.clone()))
+            .ok_or_else(|| wrong(format!("{key} is missing")))?;
+        if bytes.len() != 4 * len {
+            return Err(wrong(format!(
+                "{key} has {} values, this model needs {len}",
+                bytes.len() / 4
+            )));
+        }
+        let values: Vec<f32> = bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&b| f32::from_le_bytes(b))
+            .collect();
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(at) => Err(wrong(format!("{key} holds {} at {at}", values[at]))),
+            None => Ok(values),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Writing statistics as calibration finds them: one Hessian in memory at a time, nothing lost on the way.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use nwc_chunk::ndarray::ArrayView2;
+use nwc_format::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
+
+use super::{HessianEntry, STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo};
+use crate::linears::write_file;
+use crate::{Error, Result};
+
+/// Name of the file that says which calibration a folder of parts belongs to.
+const RUN_NAME: &str = "run.json";
+
+/// A statistics file under construction.
+///
+/// Parts lie in the folder `PATH.partial` until [`StatisticsWriter::finish`] puts them together; a calibration
+/// that was interrupted finds them there and goes on.
+#[derive(Debug)]
+pub struct StatisticsWriter {
+    path: PathBuf,
+    dir: PathBuf,
+    parts: Vec<Part>,
+}
+
+/// One tensor of the file to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Part {
+    name: String,
+    len: usize,
+    /// Names of the linears' weight tensors, for a Hessian.
+    linears: Vec<String>,
+    n_tokens: u64,
+}
+
+impl StatisticsWriter {
+    /// Starts the file that will be `path`, or goes on with what an interrupted run with the same `run` has left;
+    /// `run` is JSON that says everything the statistics depend on.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Statistics`] where parts of another run are in the way.
+    pub fn create(path: &Path, run: &Value) -> Result<Self> {
+        let mut dir = path.as_os_str().to_owned();
+        dir.push(".partial");
+        let dir = PathBuf::from(dir);
+        let run_path = dir.join(RUN_NAME);
+        if dir.exists() {
+            let found: Option<Value> = fs::read(&run_path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            if found.as_ref() != Some(run) {
+                return Err(Error::Statistics {
+                    path: path.into(),
+                    detail: format!(
+                        "{} holds parts of another run ({}), this one is {run}; remove it to start anew",
+                        dir.display(),
+                        found.map_or_else(|| "unreadable".into(), |v| v.to_string())
+                    ),
+                });
+            }
+        } else {
+            fs::create_dir(&dir).map_err(|e| Error::io("create", &dir, e))?;
+            write_file(&run_path, run.to_string().as_bytes())?;
+        }
+        let mut parts = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(|e| Error::io("read the folder", &dir, e))? {
+            let file = entry
+                .map_err(|e| Error::io("read the folder", &dir, e))?
+                .path();
+            if file.extension().is_some_and(|e| e == "part") {
+                let bytes = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
+                let part = serde_json::from_slice(&bytes)
+                    .map_err(|source| Error::Json { path: file, source })?;
+                parts.push(part);
+            }
+        }
+        Ok(Self {
+            path: path.into(),
+            dir,
+            parts,
+        })
+    }
+
+    /// Whether the Hessian of this input is there already.
+    pub fn has_hessian(&self, key: &str) -> bool {
+        self.has(&format!("hessian.{key}"))
+    }
+
+    /// Whether the output Fisher of this linear is there already.
+    pub fn has_output_fisher(&self, linear: &str) -> bool {
+        self.has(&format!("fisher.{linear}"))
+    }
+
+    /// Adds E[x xᵀ], `[in, in]`, of the input that all of `linears` (weight tensors' names) share.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the disk refuses; [`Error::Argument`] where it is not square.
+    pub fn hessian(
+        &mut self,
+        key: &str,
+        linears: &[String],
+        n_tokens: u64,
+        hessian: ArrayView2<'_, f32>,
+    ) -> Result<()> {
+        let (n, m) = hessian.dim();
+        if n != m {
+            return Err(Error::Argument {
+                argument: "shape of the Hessian",
+                found: format!("[{n}, {m}]"),
+                allowed: "a square".into(),
+            });
+        }
+        let triangle = hessian
+            .rows()
+            .into_iter()
+            .enumerate()
+            .flat_map(|(i, row)| row.into_iter().take(i + 1).copied());
+        let part = Part {
+            name: format!("hessian.{key}"),
+            len: n * (n + 1) / 2,
+            linears: linears.to_vec(),
+            n_tokens,
+        };
+        self.add(part, triangle)
+    }
+
+    /// Adds E[g²] of each output of the linear whose weight tensor is `linear`, `[out]`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the disk refuses.
+    pub fn output_fisher(&mut self, linear: &str, fisher: &[f32]) -> Result<()> {
+        let part = Part {
+            name: format!("fisher.{linear}"),
+            len: fisher.len(),
+            linears: Vec::new(),
+            n_tokens: 0,
+        };
+        self.add(part, fisher.iter().copied())
+    }
+
+    /// Puts the file under its name and removes the parts.
+    ///
+    /// `fingerprint`, `text` and the token counts are what [`StatisticsInfo`] says of them.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the disk refuses.
+    pub fn finish(
+        mut self,
+        fingerprint: String,
+        text: String,
+        n_tokens: u64,
+        n_fisher_tokens: u64,
+    ) -> Result<()> {
+        // The order that parts were found in differs from run to run.
+        self.parts.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut linears = std::collections::BTreeMap::new();
+        let mut header = Map::new();
+        let mut end = 0;
+        for part in &self.parts {
+            let start = end;
+            end += 4 * part.len;
+            header.insert(
+                part.name.clone(),
+                json!({"dtype": "F32", "shape": [part.len], "data_offsets": [start, end]}),
+            );
+            for linear in &part.linears {
+                let key = part.name.trim_start_matches("hessian.").to_owned();
+                let n_tokens = part.n_tokens;
+                linears.insert(linear.clone(), HessianEntry { key, n_tokens });
+            }
+        }
+        let info = StatisticsInfo {
+            version: STATISTICS_VERSION,
+            fingerprint,
+            text,
+            n_tokens,
+            n_fisher_tokens,
+            linears,
+        };
+        let metadata = json!({ STATISTICS_KEY: json!(info).to_string() });
+        header.insert("__metadata__".into(), metadata);
+        let mut header = Value::Object(header).to_string().into_bytes();
+        header.resize(header.len().next_multiple_of(8), b' ');
+        self.assemble(&header)
+            .map_err(|e| Error::io("write", &self.path, e))?;
+        fs::remove_dir_all(&self.dir).map_err(|e| Error::io("remove", &self.dir, e))
+    }
+
+    fn assemble(&self, header: &[u8]) -> std::io::Result<()> {
+        let mut whole = BufWriter::with_capacity(1 << 20, NamedTempFile::new_in(&self.dir)?);
+        whole.write_all(&(header.len() as u64).to_le_bytes())?;
+        whole.write_all(header)?;
+        for part in &self.parts {
+            std::io::copy(&mut File::open(self.file(&part.name, "f32"))?, &mut whole)?;
+        }
+        let whole = whole.into_inner().map_err(|e| e.into_error())?;
+        whole.as_file().sync_all()?;
+        whole.persist(&self.path).map_err(|e| e.error)?;
+        Ok(())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| part.name == name)
+    }
+
+    /// The file of a part; names of tensors may hold what names of files may not.
+    fn file(&self, name: &str, extension: &str) -> PathBuf {
+        let digest = Digest::of(name.as_bytes()).to_string();
+        self.dir.join(format!("{digest}.{extension}"))
+    }
+
+    fn add(&mut self, part: Part, values: impl Iterator<Item = f32>) -> Result<()> {
+        let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        write_file(&self.file(&part.name, "f32"), &bytes)?;
+        // A part counts once this is there.
+        write_file(
+            &self.file(&part.name, "part"),
+            json!(part).to_string().as_bytes(),
+        )?;
+        self.parts.push(part);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nwc_chunk::ndarray::arr2;
+
+    use super::super::Statistics;
+    use super::*;
+
+    #[test]
+    fn an_interrupted_run_goes_on_and_gives_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = json!({"seed": 1});
+        let hessian = arr2(&[[2.0, 0.5], [0.5, 1.0]]);
+        let write = |path: &Path, interrupted: bool| {
+            let mut writer = StatisticsWriter::create(path, &run).unwrap();
+            writer
+                .hessian("a", &["w".into()], 10, hessian.view())
+                .unwrap();
+            if interrupted {
+                drop(writer);
+                writer = StatisticsWriter::create(path, &run).unwrap();
+                assert!(writer.has_hessian("a") && !writer.has_output_fisher("w"));
+            }
+            writer.output_fisher("w", &[1.0, 2.0, 3.0]).unwrap();
+            writer.finish("f".into(), "t".into(), 10, 20).unwrap();
+            fs::read(path).unwrap()
+        };
+        let path = dir.path().join("b");
+        assert_eq!(write(&dir.path().join("a"), false), write(&path, true));
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "no parts left"
+        );
+        let layer = Statistics::open(&path)
+            .unwrap()
+            .layer("w", 3, 2)
+            .unwrap()
+            .unwrap();
+        assert_eq!(layer.hessian.unwrap().values(), hessian);
+        assert_eq!(layer.output_fisher.unwrap(), [1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn parts_of_another_run_are_not_mixed_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        drop(StatisticsWriter::create(&path, &json!({"seed": 1})).unwrap());
+        let err = StatisticsWriter::create(&path, &json!({"seed": 2})).unwrap_err();
+        assert!(err.to_string().contains("another run"), "{err}");
+    }
+}

@@ -1,0 +1,184 @@
+//! Some columns of each tensor: what tables are fitted to and rates are predicted from.
+
+use nwc_chunk::ndarray::{Array2, Axis};
+use nwc_codec::trellis::{TensorScales, TrellisCodec};
+use nwc_compensate::{LdlFactor, PAPER_DAMPING, StepBasis, StepFactors};
+
+use crate::coder::{TrellisCoder, tensor_scales};
+use crate::error::TensorError;
+use crate::plan::{Planned, Role};
+use crate::statistics::Statistics;
+use crate::{Error, Result};
+
+/// Side information costs about so many bits a row and a column: a step and a predicted scale.
+const SIDE_BITS: f64 = 6.0;
+
+/// What a step gives, as predicted from the sample.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Predicted {
+    pub(super) bits: f64,
+    pub(super) kl: f64,
+}
+
+/// Some columns of one tensor, with its steps.
+pub(super) struct Sample<'a> {
+    pub(super) planned: &'a Planned<'a>,
+    pub(super) role: Role,
+    shape: (usize, usize),
+    /// `[rows, n_sampled]`.
+    pub(super) columns: Array2<f32>,
+    pub(super) col_idx: Vec<usize>,
+    pub(super) factors: StepFactors,
+    pub(super) has_hessian: bool,
+    pub(super) basis: StepBasis,
+    /// Half of the mean log2 of squared weight over squared step at a step of 1: the rate up to a constant.
+    pub(super) log2_ratio: f64,
+    /// E[g²] a row and D a column, in the units of the KL divergence; empty where unknown.
+    row_importance: Vec<f64>,
+    col_importance: Vec<f64>,
+}
+
+impl<'a> Sample<'a> {
+    pub(super) fn new(
+        planned: &'a Planned<'a>,
+        role: Role,
+        shape: (usize, usize),
+        share: f64,
+        statistics: Option<&Statistics>,
+    ) -> Result<Self> {
+        let (rows, cols) = shape;
+        let name = &planned.tensor.name;
+        let wrong = |e: TensorError| Error::tensor(planned.shard.path(), name, e);
+        let weights = planned.matrix(rows, cols)?;
+        let layer = match statistics {
+            Some(statistics) => statistics.layer(name, rows, cols)?,
+            None => None,
+        };
+        let hessian = layer.as_ref().and_then(|l| l.hessian.as_ref());
+        let fisher = layer.as_ref().and_then(|l| l.output_fisher.as_deref());
+        let d = match hessian {
+            Some(hessian) => Some(
+                LdlFactor::new(hessian, PAPER_DAMPING)
+                    .map_err(|e| wrong(e.into()))?
+                    .d_in_hessian_units(),
+            ),
+            None => None,
+        };
+        let allocation = StepFactors::allocate(weights.view(), d.as_deref(), fisher)
+            .map_err(|e| wrong(e.into()))?;
+        let factors = allocation.factors;
+        // Evenly spaced columns, at least one.
+        let n_sampled = ((cols as f64 * share).ceil() as usize).clamp(1, cols.max(1));
+        let col_idx: Vec<usize> = (0..n_sampled)
+            .map(|k| (2 * k + 1) * cols / (2 * n_sampled))
+            .collect();
+        let columns = weights.select(Axis(1), &col_idx);
+        let log2_ratio = log2_ratio(&columns, &factors, &col_idx);
+        Ok(Self {
+            planned,
+            role,
+            shape,
+            columns,
+            col_idx,
+            factors,
+            has_hessian: d.is_some(),
+            basis: allocation.basis,
+            log2_ratio,
+            row_importance: fisher
+                .unwrap_or_default()
+                .iter()
+                .map(|&g| f64::from(g))
+                .collect(),
+            col_importance: d.unwrap_or_default(),
+        })
+    }
+
+    /// Weights of the whole tensor.
+    pub(super) fn n_weights(&self) -> f64 {
+        (self.shape.0 * self.shape.1) as f64
+    }
+
+    /// Steps and predicted scales of the sampled columns.
+    pub(super) fn scales(&self, delta: f64) -> Result<TensorScales> {
+        tensor_scales(self.columns.view(), &self.sampled_factors(), delta)
+            .map_err(|e| self.wrong(e))
+    }
+
+    /// Bits and KL of the whole tensor, from the sampled columns coded without feedback.
+    pub(super) fn predict(&self, codec: &TrellisCodec, delta: f64) -> Result<Predicted> {
+        let factors = self.sampled_factors();
+        let coder = TrellisCoder {
+            codec,
+            codec_id: "",
+            factors: &factors,
+            delta,
+            feedback: None,
+        };
+        let (coded, decoded) = coder.code(self.columns.view()).map_err(|e| self.wrong(e))?;
+        let (rows, cols) = self.shape;
+        let whole = cols as f64 / self.col_idx.len().max(1) as f64;
+        let mut kl = 0.0;
+        if !self.row_importance.is_empty() && !self.col_importance.is_empty() {
+            for ((i, k), &w) in self.columns.indexed_iter() {
+                let e = f64::from(w - decoded[[i, k]]);
+                kl += 0.5 * self.row_importance[i] * self.col_importance[self.col_idx[k]] * e * e;
+            }
+        }
+        Ok(Predicted {
+            bits: coded.bits_estimated * whole + SIDE_BITS * (rows + cols) as f64,
+            kl: kl * whole,
+        })
+    }
+
+    /// Bits of the whole tensor coded as it will be, feedback included.
+    pub(super) fn bits_with_feedback(
+        &self,
+        codec: &TrellisCodec,
+        delta: f64,
+        ldlq_block: usize,
+        statistics: &Statistics,
+    ) -> Result<f64> {
+        let (rows, cols) = self.shape;
+        let weights = self.planned.matrix(rows, cols)?;
+        let layer = statistics.layer(&self.planned.tensor.name, rows, cols)?;
+        let factor = match layer.as_ref().and_then(|l| l.hessian.as_ref()) {
+            Some(hessian) => {
+                Some(LdlFactor::new(hessian, PAPER_DAMPING).map_err(|e| self.wrong(e.into()))?)
+            }
+            None => None,
+        };
+        let coder = TrellisCoder {
+            codec,
+            codec_id: "",
+            factors: &self.factors,
+            delta,
+            feedback: factor.as_ref().map(|f| (f, ldlq_block)),
+        };
+        let (coded, _) = coder.code(weights.view()).map_err(|e| self.wrong(e))?;
+        Ok(coded.n_bytes() as f64 * 8.0)
+    }
+
+    /// The steps of the sampled columns alone.
+    fn sampled_factors(&self) -> StepFactors {
+        StepFactors {
+            cols: self.col_idx.iter().map(|&j| self.factors.cols[j]).collect(),
+            ..self.factors.clone()
+        }
+    }
+
+    fn wrong(&self, e: TensorError) -> Error {
+        Error::tensor(self.planned.shard.path(), &self.planned.tensor.name, e)
+    }
+}
+
+fn log2_ratio(columns: &Array2<f32>, factors: &StepFactors, col_idx: &[usize]) -> f64 {
+    let n = columns.len().max(1) as f64;
+    let energy: f64 = columns
+        .indexed_iter()
+        .map(|((i, k), &w)| {
+            let step = factors.step(i, col_idx[k], 1.0);
+            (f64::from(w) / f64::from(step)).powi(2)
+        })
+        .sum();
+    0.5 * (energy / n).max(1e-300).log2()
+}
