@@ -1,4 +1,8 @@
 //! Symbols a second of one thread, with constriction's ANS beside (its fastest lookup model, the same tables).
+#![expect(
+    clippy::unwrap_used,
+    reason = "nothing but this file makes what is unwrapped"
+)]
 
 use constriction::stream::Decode;
 use constriction::stream::model::ContiguousCategoricalEntropyModel;

@@ -203,15 +203,15 @@ impl<'t> StreamEncoder<'t> {
     fn encode_lanes(&self, mut step_lens: &[u8], states: &mut [u32; LANES]) -> WordStack {
         let mut end = step_lens.iter().map(|&len| usize::from(len)).sum();
         let mut words = WordStack::new(end);
+        let has_kernel = self.backend != Backend::Portable
+            && self.tables.precision() >= simd::MIN_ENCODE_PRECISION;
         while let Some((&len, before)) = step_lens.split_last() {
-            let n_full = step_lens
-                .iter()
-                .rev()
-                .take_while(|&&len| usize::from(len) == LANES)
-                .count();
-            let start = end - n_full * LANES;
-            if n_full > 0 && self.encode_full_steps(&self.bins[start..end], states, &mut words) {
-                step_lens = &step_lens[..step_lens.len() - n_full];
+            if has_kernel && usize::from(len) == LANES {
+                let is_full = |&&len: &&u8| usize::from(len) == LANES;
+                let n_steps = step_lens.iter().rev().take_while(is_full).count();
+                let start = end - n_steps * LANES;
+                self.encode_full_steps(&self.bins[start..end], states, &mut words);
+                step_lens = &step_lens[..step_lens.len() - n_steps];
                 end = start;
                 continue;
             }
@@ -225,29 +225,20 @@ impl<'t> StreamEncoder<'t> {
         words
     }
 
-    /// Codes whole steps with vectors; `false` if there are none for it.
-    fn encode_full_steps(
-        &self,
-        bins: &[u32],
-        states: &mut [u32; LANES],
-        words: &mut WordStack,
-    ) -> bool {
+    /// Codes whole steps with vectors.
+    fn encode_full_steps(&self, bins: &[u32], states: &mut [u32; LANES], words: &mut WordStack) {
         let (precision, intervals) = (self.tables.precision(), &self.tables.flat().intervals);
-        if self.backend == Backend::Portable || precision < simd::MIN_ENCODE_PRECISION {
-            return false;
-        }
-        let steps = bins.as_chunks().0;
-        let start = simd::encode(
+        let (steps, start) = (bins.as_chunks().0, words.start);
+        let words_of = &mut words.words;
+        words.start = simd::encode(
             self.backend,
             intervals,
             precision,
             states,
             steps,
-            &mut words.words,
-            words.start,
+            words_of,
+            start,
         );
-        words.start = start.unwrap_or(words.start);
-        start.is_some()
     }
 
     /// Steps at the end that lane 0 codes alone: as many as give one word to each other lane, or all.

@@ -46,6 +46,8 @@ mod flat;
 mod layout;
 mod lookup;
 mod masses;
+#[cfg(target_arch = "x86_64")]
+mod places;
 mod simd;
 mod table;
 mod table_set;

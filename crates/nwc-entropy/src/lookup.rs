@@ -1,5 +1,6 @@
 //! From a slot to its bin: what a decoder looks up, prepared once and shared.
 
+use crate::LANES;
 use crate::backend::Backend;
 use crate::table_set::{TableRange, TableSet};
 
@@ -87,6 +88,15 @@ impl DecodeTables {
     /// The instructions that decoders of these tables use.
     pub fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// For each lane of the valid indices `table_idx`: what to add to a bin's index to get its symbol (wrapping).
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn symbol_shifts(&self, table_idx: &[u16; LANES]) -> [u32; LANES] {
+        table_idx.map(|idx| {
+            let range = &self.ranges[usize::from(idx)];
+            (range.min_symbol as u32).wrapping_sub(range.bin_base)
+        })
     }
 
     /// Takes one symbol of table `idx`, which must be less than `n_tables`, from `state`: the symbol, whether it is

@@ -29,6 +29,10 @@ pub(crate) struct Decoded {
 
 /// Decodes steps until `out` is full, fewer bytes of `words` are left than a step could read, or a step has an
 /// escape. `table_idx` holds valid indices: one a lane (`BULK`) or one a symbol.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there are no kernels")
+)]
 pub(crate) fn decode<const BULK: bool>(
     tables: &DecodeTables,
     states: &mut [u32; LANES],
@@ -37,6 +41,9 @@ pub(crate) fn decode<const BULK: bool>(
     words: &[u8],
 ) -> Decoded {
     let (steps, rest) = table_idx.as_chunks();
+    if out.is_empty() {
+        return Decoded::default();
+    }
     assert!(BULK && steps.len() == 1 && rest.is_empty() || !BULK && steps.len() >= out.len());
     match tables.backend {
         // SAFETY: by the invariant of the field, the machine has these features.
@@ -55,7 +62,11 @@ pub(crate) const MIN_ENCODE_PRECISION: u32 = 10;
 /// Codes `steps` from last to first; their words go before `words[end..]`, and the result is where they start.
 ///
 /// `steps` are indices into `intervals`, checked here; `words` has room for one word a symbol, and at least
-/// [`LANES`] before that. Returns `None`, and does nothing, where there is no kernel for `backend`.
+/// [`LANES`] before that. `backend` is not the portable one.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there are no kernels")
+)]
 pub(crate) fn encode(
     backend: Backend,
     intervals: &[u32],
@@ -64,7 +75,7 @@ pub(crate) fn encode(
     steps: &[[u32; LANES]],
     words: &mut [u16],
     end: usize,
-) -> Option<usize> {
+) -> usize {
     assert!(
         precision >= MIN_ENCODE_PRECISION && end <= words.len() && end >= (steps.len() + 1) * LANES
     );
@@ -72,14 +83,14 @@ pub(crate) fn encode(
         #[cfg(target_arch = "x86_64")]
         Backend::Avx512 => {
             // SAFETY: `or_available` says that the machine has these features.
-            Some(unsafe { avx512::encode(intervals, precision, states, steps, words, end) })
+            unsafe { avx512::encode(intervals, precision, states, steps, words, end) }
         }
         #[cfg(target_arch = "x86_64")]
         Backend::Avx2 => {
             // SAFETY: as above.
-            Some(unsafe { avx2::encode(intervals, precision, states, steps, words, end) })
+            unsafe { avx2::encode(intervals, precision, states, steps, words, end) }
         }
-        _ => None,
+        _ => unreachable!("only asked for with a backend that has kernels"),
     }
 }
 
@@ -118,19 +129,10 @@ mod avx512 {
             let idx = unsafe { _mm256_loadu_si256(idx.as_ptr().add(16 * v).cast()) };
             _mm512_sll_epi32(_mm512_cvtepu16_epi32(idx), bucket_bits)
         };
-        let bulk_base: [__m512i; N] =
-            from_fn(|v| if BULK { base_of(&table_idx[0], v) } else { one });
-        let bulk_symbol: [__m512i; N] = from_fn(|v| {
-            let symbol = |lane: usize| {
-                let range = &tables.ranges[usize::from(table_idx[0][lane])];
-                (range.min_symbol as u32).wrapping_sub(range.bin_base)
-            };
-            if BULK {
-                load(&from_fn::<u32, 16, _>(|lane| symbol(16 * v + lane)))
-            } else {
-                one
-            }
-        });
+        // For `BULK`; otherwise they are not used.
+        let bulk_base: [_; N] = from_fn(|v| base_of(&table_idx[0], v));
+        let shifts = tables.symbol_shifts(&table_idx[0]);
+        let bulk_symbol: [_; N] = from_fn(|v| load(&shifts[16 * v..16 * v + 16]));
         let mut done = Decoded::default();
         let mut left = words;
         for (step, out) in out.iter_mut().enumerate() {
@@ -286,48 +288,10 @@ mod avx2 {
     use std::array::from_fn;
 
     use super::{DecodeTables, Decoded, LANES};
+    use crate::places::{COMPRESS, EXPAND};
 
     /// Vectors of 8 lanes in a step.
     const N: usize = 4;
-
-    /// For each mask: which word each lane of the mask takes, in order (other lanes: any).
-    static EXPAND: [[u8; 8]; 256] = expand_table();
-    /// For each mask: the lanes of the mask, in order, in the last places (other places: any).
-    static COMPRESS: [[u8; 8]; 256] = compress_table();
-
-    const fn expand_table() -> [[u8; 8]; 256] {
-        let mut table = [[0; 8]; 256];
-        let mut mask = 0;
-        while mask < 256 {
-            let (mut lane, mut word) = (0, 0);
-            while lane < 8 {
-                if mask >> lane & 1 == 1 {
-                    table[mask][lane] = word;
-                    word += 1;
-                }
-                lane += 1;
-            }
-            mask += 1;
-        }
-        table
-    }
-
-    const fn compress_table() -> [[u8; 8]; 256] {
-        let mut table = [[0; 8]; 256];
-        let mut mask = 0_usize;
-        while mask < 256 {
-            let (mut lane, mut place) = (0, 8 - mask.count_ones() as usize);
-            while lane < 8 {
-                if mask >> lane & 1 == 1 {
-                    table[mask][place] = lane as u8;
-                    place += 1;
-                }
-                lane += 1;
-            }
-            mask += 1;
-        }
-        table
-    }
 
     #[target_feature(enable = "avx2")]
     pub(super) fn decode<const BULK: bool>(
@@ -353,24 +317,10 @@ mod avx2 {
             let idx = unsafe { _mm_loadu_si128(idx.as_ptr().add(8 * v).cast()) };
             _mm256_sll_epi32(_mm256_cvtepu16_epi32(idx), bucket_bits)
         };
-        let bulk_base: [__m256i; N] = from_fn(|v| {
-            if BULK {
-                base_of(&table_idx[0], v)
-            } else {
-                total
-            }
-        });
-        let bulk_symbol: [__m256i; N] = from_fn(|v| {
-            let symbol = |lane: usize| {
-                let range = &tables.ranges[usize::from(table_idx[0][lane])];
-                (range.min_symbol as u32).wrapping_sub(range.bin_base)
-            };
-            if BULK {
-                load(&from_fn::<u32, 8, _>(|lane| symbol(8 * v + lane)))
-            } else {
-                total
-            }
-        });
+        // For `BULK`; otherwise they are not used.
+        let bulk_base: [_; N] = from_fn(|v| base_of(&table_idx[0], v));
+        let shifts = tables.symbol_shifts(&table_idx[0]);
+        let bulk_symbol: [_; N] = from_fn(|v| load(&shifts[8 * v..8 * v + 8]));
         let mut done = Decoded::default();
         let mut left = words;
         for (step, out) in out.iter_mut().enumerate() {

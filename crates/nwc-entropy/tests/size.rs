@@ -1,4 +1,9 @@
 //! What is stored against what an ideal coder would store, and against constriction.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may, and prints what it measures"
+)]
 
 use constriction::stream::Decode;
 use constriction::stream::model::ContiguousCategoricalEntropyModel;
