@@ -76,10 +76,10 @@ pub trait StatisticsSink {
         hessian: Array2<f32>,
     ) -> Result<()>;
 
-    /// E[g²], `[out]`: the mean over all tokens of the squared derivative of the text's summed log-likelihood by each
+    /// `E[g²]`, `[out]`: the mean over all tokens of the squared derivative of the text's summed log-likelihood by each
     /// output of the linear, labels drawn from the model.
     ///
-    /// With it, an error ΔW costs about ½ Σ_i E[g_i²] (ΔW H ΔWᵀ)_ii nats of KL per token. For an expert, the mean is
+    /// With it, an error ΔW costs about `½ Σ_i E[g_i²] (ΔW H ΔWᵀ)_ii` nats of KL per token. For an expert, the mean is
     /// over all tokens, also those routed elsewhere, so that this stays true.
     ///
     /// # Errors

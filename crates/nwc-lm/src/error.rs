@@ -138,15 +138,7 @@ pub enum Error {
         /// What the tokenizer says.
         message: String,
     },
-    /// The model has no output head, so there are no next-token probabilities.
-    #[error("the {architecture} checkpoint has no output head, {wanted} needs one")]
-    NoHead {
-        /// The architecture.
-        architecture: String,
-        /// What was asked for.
-        wanted: &'static str,
-    },
-    /// The model does not predict the next token.
+    /// The model does not predict the next token: it is an encoder.
     #[error("a {architecture} model predicts no next token, {wanted} needs one that does")]
     NotCausal {
         /// The architecture.

@@ -59,7 +59,7 @@ const HEAD_TOKENS: i64 = 256;
 /// windows done and their total.
 ///
 /// # Errors
-/// [`Error::NotCausal`], [`Error::NoHead`], [`Error::VocabularyMismatch`], [`Error::TextTooShort`], and what running
+/// [`Error::NotCausal`], [`Error::VocabularyMismatch`], [`Error::TextTooShort`], and what running
 /// the models meets.
 pub fn evaluate(
     model: &LanguageModel<'_>,
@@ -106,22 +106,17 @@ pub fn evaluate(
     totals.finish(all.len(), reference.is_some())
 }
 
-/// Refuses encoders and models without a head.
+/// Refuses encoders.
 pub(crate) fn require_next_token(model: &LanguageModel<'_>, wanted: &'static str) -> Result<()> {
-    let architecture = model.config().architecture.model_type().to_owned();
-    if !model.config().is_causal() {
-        return Err(Error::NotCausal {
+    if model.config().is_causal() {
+        Ok(())
+    } else {
+        let architecture = model.config().architecture.model_type().to_owned();
+        Err(Error::NotCausal {
             architecture,
             wanted,
-        });
+        })
     }
-    if !model.head()?.has_logits() {
-        return Err(Error::NoHead {
-            architecture,
-            wanted,
-        });
-    }
-    Ok(())
 }
 
 /// Per-token figures, kept as they come.

@@ -19,7 +19,7 @@ const CACHE_BYTES: usize = 2 << 30;
 /// every weight again.
 ///
 /// # Errors
-/// [`Error::NotCausal`], [`Error::NoHead`], [`Error::WindowLength`], and what running the model meets.
+/// [`Error::NotCausal`], [`Error::WindowLength`], and what running the model meets.
 pub fn generate(
     model: &LanguageModel<'_>,
     n_windows: usize,

@@ -374,3 +374,49 @@ fn refuses_short_texts_no_windows_and_nan() {
     let refused = run(&open(&source), &tokens, &OPTIONS);
     assert!(matches!(refused, Err(Error::NonFinite { block }) if block == "model.layers.0"));
 }
+
+/// Refuses everything.
+struct Full;
+
+impl StatisticsSink for Full {
+    fn hessian(&mut self, key: &str, _: &[String], _: u64, _: Array2<f32>) -> Result<()> {
+        Err(Error::Sink {
+            name: key.to_owned(),
+            message: "full".to_owned(),
+        })
+    }
+
+    fn output_fisher(&mut self, _: &str, _: Vec<f32>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn stops_where_the_sink_refuses() {
+    let Fixture {
+        config,
+        weights,
+        tokens,
+        ..
+    } = fixture("llama");
+    let model = LanguageModel::open(config, &weights, ModelOptions::default()).unwrap();
+    let refused = calibrate(&model, &tokens, &OPTIONS, &mut Full, &mut ignore);
+    let first = "model.layers.0.self_attn.q_proj.weight";
+    assert!(matches!(refused, Err(Error::Sink { name, .. }) if name == first));
+}
+
+#[test]
+fn an_encoder_has_a_fisher_only_with_a_head() {
+    for (name, n_fishers) in [("bert", 0), ("bert_mlm", 2 * 6 + 2)] {
+        let Fixture {
+            config,
+            weights,
+            tokens,
+            ..
+        } = fixture(name);
+        let model = LanguageModel::open(config, &weights, ModelOptions::default()).unwrap();
+        let found = run(&model, &tokens, &OPTIONS);
+        assert_eq!(found.fishers.len(), n_fishers, "{name}");
+        assert!(found.hessians.len() >= 2 * 4);
+    }
+}

@@ -192,6 +192,15 @@ fn refuses_wrong_shapes_missing_tensors_and_nan() {
     ));
     let refused = run(&with(vec![48, 32], f32::NAN));
     assert!(matches!(refused, Err(Error::NonFinite { block }) if block == "model.layers.1"));
+    let short = WeightTensor {
+        shape: vec![48, 32],
+        data: vec![0.0; 3],
+    };
+    let short = OverlaidWeights {
+        base: &weights,
+        replaced: [(name.to_owned(), short)].into(),
+    };
+    assert!(matches!(run(&short), Err(Error::WeightSource { .. })));
     let mut thin = weights.clone();
     thin.tensors.remove(name);
     assert!(matches!(run(&thin), Err(Error::MissingTensor { name: missing }) if missing == name));
