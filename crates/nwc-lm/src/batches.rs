@@ -24,7 +24,7 @@ pub(crate) struct Batch {
 /// Embeds all windows, neighbours of equal length together.
 pub(crate) fn embed_batches(model: &LanguageModel<'_>, windows: &[&[u32]]) -> Result<Vec<Batch>> {
     // Held across the loop, so that a model that keeps nothing reads it once.
-    let _embedding = model.embedding()?;
+    let embedding = model.embedding()?;
     let mut batches = Vec::new();
     let mut start = 0;
     while let Some(first) = windows.get(start) {
@@ -35,7 +35,7 @@ pub(crate) fn embed_batches(model: &LanguageModel<'_>, windows: &[&[u32]]) -> Re
             .take_while(|next| next.len() == first.len());
         let end = start + alike.count();
         let sequence = model.sequence(0, first.len())?;
-        let hidden = model.embed(&windows[start..end], &sequence)?;
+        let hidden = model.embed_with(&embedding, &windows[start..end], &sequence)?;
         batches.push(Batch {
             windows: start..end,
             sequence,

@@ -202,6 +202,16 @@ impl<'s> LanguageModel<'s> {
     /// # Errors
     /// [`Error::TokenizerMismatch`] where a token has no row in the embedding; [`Error::NonFinite`].
     pub fn embed(&self, windows: &[&[u32]], sequence: &Sequence) -> Result<Tensor> {
+        self.embed_with(&*self.embedding()?, windows, sequence)
+    }
+
+    /// [`Self::embed`] with weights that the caller holds over many calls.
+    pub(crate) fn embed_with(
+        &self,
+        embedding: &Embedding,
+        windows: &[&[u32]],
+        sequence: &Sequence,
+    ) -> Result<Tensor> {
         let vocab_size = self.config.vocab_size;
         let unknown = windows
             .iter()
@@ -225,7 +235,7 @@ impl<'s> LanguageModel<'s> {
             });
         }
         let tokens = token_tensor(windows, self.device)?;
-        without_grad(|| self.embedding()?.forward(&tokens, sequence))
+        without_grad(|| embedding.forward(&tokens, sequence))
     }
 
     /// Runs one window through the whole model: logits `[T, vocab]`, or hidden states where there is no head.
