@@ -18,13 +18,20 @@
 //! ```
 //!
 //! # Which precision?
-//! A table set has one precision, [`MIN_PRECISION`] to [`MAX_PRECISION`] bits. The coder itself adds about
-//! `0.0024 · 4^(precision − 16)` bits to a symbol (a state is never less than `2^16`, so at 16 bits the
-//! smallest states cannot tell the slots of a table apart well). TL;DR: take [`DEFAULT_PRECISION`].
-//! * 16 bits: 0.0024 bit a symbol lost, 0.12 % of a source of 2 bits.
-//! * 14 bits: 0.00015 bit lost; a symbol costs at most 14 bits.
-//! * 12 bits: the fastest decoder (one exact slot table), but each symbol of a table, however rare, takes
-//!   1/4096 of the mass: for tables of few symbols.
+//! A table set has one precision, [`MIN_PRECISION`] to [`MAX_PRECISION`] bits. TL;DR: take [`DEFAULT_PRECISION`].
+//! A state is at least `2^16`, so at 16 bits the smallest states cannot tell the slots of a table apart well: that
+//! costs about `0.004 · 4^(precision − 16)` bits a symbol (measured in `tests/size.rs`).
+//! * 16 bits: 0.0034 bit a symbol lost for a source of 2 bits, 0.0043 for one of 4 bits. More than 0.2 % in all for a
+//!   substream of 2^18 symbols of 2 bits; within it from 3 bits on.
+//! * 14 bits: 0.0001 bit lost, which with all overhead is 0.08 % of such a substream.
+//! * 12 bits: one exact lookup for each slot, a little faster; but each symbol of a table, however rare, takes 1/4096
+//!   of the mass: for tables of few symbols.
+//!
+//! # How fast?
+//! Lookups are made once ([`DecodeTables`]). [`StreamDecoder::decode_bulk`] and [`StreamEncoder::push_bulk`], where
+//! each lane keeps its table, are the fastest; [`StreamDecoder::decode_all`] takes a table for each symbol; a call for
+//! each step costs most. AVX2 and AVX-512 are used where they are found ([`Backend`]), in whole steps of [`LANES`]
+//! symbols; encoders do at a precision of 10 bits and more.
 //!
 //! # Substreams
 //! One substream is one call of [`StreamEncoder::finish`], decoded by one [`StreamDecoder`]. Substreams know

@@ -67,7 +67,7 @@ fn stored_within_two_thousandths_of_the_ideal() {
                 "{precision} bits of precision, {bits:.3} bits a symbol: {:.4} % more stored",
                 100.0 * excess
             );
-            // At 16 bits of precision the states lose 0.0033 bit a symbol: too much for the first source.
+            // At 16 bits of precision the states lose 0.0034 bit a symbol: too much for the first source.
             let allowed = if precision == 16 && bits < 2.5 {
                 0.0026
             } else {
@@ -129,7 +129,7 @@ fn check_constriction<const PRECISION: usize>(std_dev: f64) {
         decoded
     );
     // What 32-bit states lose at 16 bits of precision is stated in the crate's documentation.
-    let lost_by_small_states = 0.0025 * 4_f64.powi(PRECISION as i32 - 16) * n_symbols as f64;
+    let lost_by_small_states = 0.0035 * 4_f64.powi(PRECISION as i32 - 16) * n_symbols as f64;
     let excess_words = (8.0 * bytes.len() as f64 - peer_bits - lost_by_small_states) / 16.0;
     println!("{PRECISION} bits of precision: {excess_words:.1} words more than constriction");
     assert!(excess_words.abs() < 1.5 * LANES as f64, "{excess_words}");
