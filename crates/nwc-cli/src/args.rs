@@ -64,6 +64,9 @@ pub struct CompressArgs {
     /// Bits a weight of the whole output, coded with a trellis: 1.5 to 8
     #[arg(long, value_name = "BITS", group = "rate")]
     pub bpw: Option<f64>,
+    /// Bits a weight of the linear weights' payload and side information, coded with a trellis
+    #[arg(long, value_name = "BITS", group = "rate")]
+    pub payload_bpw: Option<f64>,
     /// Size of the whole output, coded with a trellis: bytes, or with kB, MB, GB
     #[arg(long, value_name = "SIZE", group = "rate", value_parser = parse_size)]
     pub target_size: Option<u64>,
@@ -83,9 +86,12 @@ pub struct CompressArgs {
     /// Statistics made by `calibrate`; without them compression is data-free
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
-    /// Columns coded between two feedbacks of the error; needs --stats [default: 1]
+    /// Columns coded between two feedbacks of the error, or none for no feedback; needs --stats [default: 1]
     #[arg(long, value_name = "N", requires = "stats")]
-    pub ldlq_block: Option<usize>,
+    pub ldlq_block: Option<LdlqBlock>,
+    /// What weights are divided by before coding (neural family)
+    #[arg(long, value_enum, default_value_t = Normalize::Rows)]
+    pub normalize: Normalize,
     /// Fine-tune what is not coded yet after each linear; needs --stats and the torch feature
     #[arg(long, requires = "stats")]
     pub recover: bool,
@@ -104,6 +110,34 @@ pub struct CompressArgs {
     /// Do everything but write the result
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What weights are divided by before coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Normalize {
+    /// Each row by its standard deviation
+    Rows,
+    /// All rows by the tensor's standard deviation
+    Tensor,
+}
+
+/// Columns between two feedbacks of the error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LdlqBlock(
+    /// `None` for no feedback.
+    pub Option<usize>,
+);
+
+impl std::str::FromStr for LdlqBlock {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match (s, s.parse()) {
+            ("none", _) => Ok(Self(None)),
+            (_, Ok(n)) if n > 0 => Ok(Self(Some(n))),
+            _ => Err("neither a positive number nor none".into()),
+        }
+    }
 }
 
 /// What happens to embeddings and output head.

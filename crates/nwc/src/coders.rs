@@ -176,11 +176,11 @@ impl<'a> Coders<'a> {
         statistics: Option<&LayerStatistics>,
     ) -> Result<(CodedMatrix, Array2<f32>), TensorError> {
         let hessian = statistics.and_then(|s| s.hessian.as_ref());
-        let factor = match hessian {
-            Some(hessian) => Some(LdlFactor::new(hessian, PAPER_DAMPING)?),
-            None => None,
+        let factor = match (hessian, self.options.ldlq_block) {
+            (Some(hessian), Some(_)) => Some(LdlFactor::new(hessian, PAPER_DAMPING)?),
+            _ => None,
         };
-        let feedback = factor.as_ref().map(|f| (f, self.options.ldlq_block));
+        let feedback = factor.as_ref().zip(self.options.ldlq_block);
         let loaded = self.codec_for(role);
         match (&loaded.codec, &self.trellis) {
             (Codec::Trellis(codec), Some(trellis)) => TrellisCoder {
@@ -197,6 +197,7 @@ impl<'a> Coders<'a> {
                     codec,
                     codec_id: &loaded.id,
                     levels: self.levels(codec, weights.ncols(), importance)?,
+                    normalization: self.options.normalization,
                     feedback,
                 }
                 .code(weights)

@@ -51,8 +51,8 @@ pub use linears::{digest, for_each_linear, write_file};
 pub use nwc_chunk::{QualityLevel, ndarray};
 pub use nwc_format::DType;
 pub use options::{
-    CodecChoice, CompressOptions, Embeddings, NoProgress, NonFinite, Progress, QualityLevels,
-    RateTarget,
+    CodecChoice, CompressOptions, Embeddings, NoProgress, NonFinite, Normalization, Progress,
+    QualityLevels, RateTarget,
 };
 pub use plan::fingerprint;
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};

@@ -34,8 +34,7 @@ pub fn for_each_linear(
         let mut weights = planned.matrix(rows, cols)?;
         if normalized {
             let scales = row_scales(weights.view());
-            normalize_rows_in_place(weights.view_mut(), scales.view())
-                .map_err(wrong)?;
+            normalize_rows_in_place(weights.view_mut(), scales.view()).map_err(wrong)?;
         }
         each(name, weights)?;
     }

@@ -15,8 +15,10 @@ pub struct CompressOptions {
     pub quality_levels: QualityLevels,
     /// Statistics file; `None` compresses data-free.
     pub statistics: Option<PathBuf>,
-    /// Columns coded between two feedbacks of the error, where there are statistics.
-    pub ldlq_block: usize,
+    /// Columns coded between two feedbacks of the error, where there are statistics; `None` for no feedback.
+    pub ldlq_block: Option<usize>,
+    /// What weights are divided by before the neural family codes them.
+    pub normalization: Normalization,
     /// What happens to tensors that hold NaN or infinity.
     pub non_finite: NonFinite,
     /// Code everything, write nothing.
@@ -31,7 +33,8 @@ impl CompressOptions {
             embeddings: Embeddings::Code,
             quality_levels: QualityLevels::Uniform(QualityLevel(0)),
             statistics: None,
-            ldlq_block: 1,
+            ldlq_block: Some(1),
+            normalization: Normalization::Rows,
             non_finite: NonFinite::Refuse,
             dry_run: false,
         }
@@ -96,6 +99,15 @@ impl QualityLevels {
     pub fn paper() -> Self {
         Self::Shares(vec![0.1, 0.01, 0.001])
     }
+}
+
+/// What weights are divided by before the neural family codes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Normalization {
+    /// Each row by its standard deviation (METHOD 2.7).
+    Rows,
+    /// All rows by the tensor's standard deviation: the paper's ablation without row normalisation (METHOD 3.4).
+    Tensor,
 }
 
 /// What happens to tensors that hold NaN or infinity.

@@ -1,10 +1,10 @@
 //! `compress`.
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use nwc::{CodecChoice, CompressOptions, QualityLevel, QualityLevels, RateTarget};
 
 use super::{inspect, with_threads};
-use crate::args::{CompressArgs, Embeddings, NonFinite, QualityLevelsArg};
+use crate::args::{CompressArgs, Embeddings, NonFinite, Normalize, QualityLevelsArg};
 use crate::outcome::{Outcome, print};
 use crate::progress::Bar;
 
@@ -36,6 +36,10 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
     };
     let codec = match args {
         CompressArgs { bpw: Some(bpw), .. } => trellis(RateTarget::BpwTotal(*bpw)),
+        CompressArgs {
+            payload_bpw: Some(bpw),
+            ..
+        } => trellis(RateTarget::BpwPayload(*bpw)),
         CompressArgs {
             target_size: Some(bytes),
             ..
@@ -76,11 +80,12 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
     };
     options.statistics.clone_from(&args.stats);
     if let Some(block) = args.ldlq_block {
-        if block == 0 {
-            bail!("--ldlq-block is 0, allowed: 1 to the number of columns");
-        }
-        options.ldlq_block = block;
+        options.ldlq_block = block.0;
     }
+    options.normalization = match args.normalize {
+        Normalize::Rows => nwc::Normalization::Rows,
+        Normalize::Tensor => nwc::Normalization::Tensor,
+    };
     options.dry_run = args.dry_run;
     Ok(options)
 }

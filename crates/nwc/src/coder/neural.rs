@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use nwc_chunk::ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, s};
+use half::f16;
+use nwc_chunk::ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use nwc_chunk::{
     ChunkLayout, Parallelism, QualityLevel, denormalize_rows_in_place, normalize_rows, row_scales,
 };
@@ -12,6 +13,7 @@ use nwc_compensate::{BlockQuantizer, LdlFactor, QuantizerError, ldlq, no_feedbac
 
 use super::{CodedMatrix, NewSection, StoredSections, distortion};
 use crate::error::TensorError;
+use crate::options::Normalization;
 
 /// Role of the row scales, f16.
 const SCALES: &str = "scales";
@@ -27,6 +29,7 @@ const BLOCK_WEIGHTS: usize = 1 << 20;
 pub(crate) struct NeuralCoder<'a> {
     pub(crate) codec: &'a NeuralCodec,
     pub(crate) codec_id: &'a str,
+    pub(crate) normalization: Normalization,
     /// A level per column.
     pub(crate) levels: Vec<QualityLevel>,
     /// Feedback of the error through this factor, so many columns at a time.
@@ -41,7 +44,10 @@ impl NeuralCoder<'_> {
     ) -> Result<(CodedMatrix, Array2<f32>), TensorError> {
         let (rows, cols) = weights.dim();
         let layout = ChunkLayout::new(rows, cols, self.codec.config().chunk_len)?;
-        let scales = row_scales(weights);
+        let scales = match self.normalization {
+            Normalization::Rows => row_scales(weights),
+            Normalization::Tensor => Array1::from_elem(rows, tensor_scale(weights)),
+        };
         let normalized = normalize_rows(weights, scales.view())?;
         let mut quantizer = NeuralQuantizer {
             codec: self.codec,
@@ -112,6 +118,13 @@ pub(crate) fn decode(
     layout.scatter(chunks.view(), decoded.view_mut())?;
     denormalize_rows_in_place(decoded.view_mut(), scales.view())?;
     Ok(decoded)
+}
+
+/// The scale of a matrix taken as one row.
+fn tensor_scale(weights: ArrayView2<'_, f32>) -> f16 {
+    let flat: Array1<f32> = weights.iter().copied().collect();
+    let scales = row_scales(flat.view().insert_axis(Axis(0)));
+    scales.first().copied().unwrap_or(f16::ONE)
 }
 
 struct NeuralQuantizer<'a> {

@@ -58,7 +58,7 @@ impl TrellisPlan {
     pub(crate) fn new(
         target: RateTarget,
         n_states: usize,
-        ldlq_block: usize,
+        ldlq_block: Option<usize>,
         plan: &Plan<'_>,
         statistics: Option<&Statistics>,
         progress: &dyn Progress,

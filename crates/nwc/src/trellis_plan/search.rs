@@ -21,7 +21,7 @@ const KL_MARGIN: f64 = 0.97;
 pub(super) struct Search<'a> {
     pub(super) config: TrellisConfig,
     pub(super) samples: Vec<Sample<'a>>,
-    pub(super) ldlq_block: usize,
+    pub(super) ldlq_block: Option<usize>,
     pub(super) statistics: Option<&'a Statistics>,
 }
 
@@ -181,8 +181,9 @@ impl Search<'_> {
                 sums.linear_bits += p.bits;
             }
         }
-        if with_feedback && let Some(statistics) = self.statistics {
-            let ratio = self.feedback_ratio(codec, delta, statistics, &predicted)?;
+        if with_feedback && let (Some(statistics), Some(block)) = (self.statistics, self.ldlq_block)
+        {
+            let ratio = self.feedback_ratio(codec, delta, (statistics, block), &predicted)?;
             sums.all_bits += sums.linear_bits * (ratio - 1.0);
             sums.linear_bits *= ratio;
         }
@@ -194,7 +195,7 @@ impl Search<'_> {
         &self,
         codec: &TrellisCodec,
         delta: f64,
-        statistics: &Statistics,
+        (statistics, ldlq_block): (&Statistics, usize),
         predicted: &[Predicted],
     ) -> Result<f64> {
         let with: Vec<usize> = (0..self.samples.len())
@@ -204,7 +205,7 @@ impl Search<'_> {
         let chosen: Vec<usize> = with.iter().copied().step_by(31).collect();
         let bits = chosen
             .par_iter()
-            .map(|&i| self.samples[i].bits_with_feedback(codec, delta, self.ldlq_block, statistics))
+            .map(|&i| self.samples[i].bits_with_feedback(codec, delta, ldlq_block, statistics))
             .collect::<Result<Vec<f64>>>()?;
         let expected: f64 = chosen.iter().map(|&i| predicted[i].bits).sum();
         Ok(if expected > 0.0 {
