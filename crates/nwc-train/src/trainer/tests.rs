@@ -113,8 +113,8 @@ fn a_scalar_start_is_close_to_scalar_quantisation_and_does_not_get_worse() {
     assert_eq!(trained.levels.len(), 4);
     for level in &trained.levels {
         let ecsq = level.ecsq_bits_per_weight.unwrap();
-        // 16,384 chunks fill tables of hundreds of symbols badly: the finest level pays 0.11 bit.
-        assert!((level.bits_per_weight - ecsq).abs() < 0.2, "{level:?}");
+        // 4,096 chunks fill tables of hundreds of symbols badly: the finest level pays 0.2 bit.
+        assert!((level.bits_per_weight - ecsq).abs() < 0.3, "{level:?}");
     }
     assert!(
         trained
