@@ -8,7 +8,7 @@ use nwc_codec::{Codec, NeuralCodec};
 use nwc_compensate::{LayerStatistics, LdlFactor, PAPER_DAMPING, quality_levels};
 use nwc_format::{Coding, Digest};
 
-use crate::coder::{CodedMatrix, NeuralCoder, TrellisCoder};
+use crate::coder::{CodedMatrix, NeuralCoder, TRANSPOSED, TrellisCoder};
 use crate::error::TensorError;
 use crate::options::{CodecChoice, CompressOptions, Progress, QualityLevels};
 use crate::plan::{Plan, Planned, Role};
@@ -159,13 +159,41 @@ impl<'a> Coders<'a> {
         weights: ArrayView2<'_, f32>,
     ) -> Result<(CodedMatrix, Array2<f32>)> {
         let name = &planned.tensor.name;
+        match self.is_transposed(name) {
+            true => {
+                let (coded, decoded) = self.code_linear(planned, role, weights.t())?;
+                Ok((coded, decoded.reversed_axes()))
+            }
+            false => self.code_linear(planned, role, weights),
+        }
+    }
+
+    /// Whether the weight tensor `name` is stored `[in, out]`.
+    pub(crate) fn is_transposed(&self, name: &str) -> bool {
+        let statistics = self.statistics.as_ref();
+        statistics.is_some_and(|s| s.is_transposed(name))
+    }
+
+    /// Codes `weights`, `[out, in]` however they are stored.
+    pub(crate) fn code_linear(
+        &self,
+        planned: &Planned<'_>,
+        role: Role,
+        weights: ArrayView2<'_, f32>,
+    ) -> Result<(CodedMatrix, Array2<f32>)> {
+        let name = &planned.tensor.name;
         let (rows, cols) = weights.dim();
         let statistics = match &self.statistics {
             Some(statistics) => statistics.layer(name, rows, cols)?,
             None => None,
         };
-        self.code_matrix(name, role, weights, statistics.as_ref())
-            .map_err(|e| Error::tensor(planned.shard.path(), name, e))
+        let (mut coded, decoded) = self
+            .code_matrix(name, role, weights, statistics.as_ref())
+            .map_err(|e| Error::tensor(planned.shard.path(), name, e))?;
+        if self.is_transposed(name) {
+            coded.mark_transposed();
+        }
+        Ok((coded, decoded))
     }
 
     fn code_matrix(
@@ -223,7 +251,7 @@ impl<'a> Coders<'a> {
         Coding::Coded {
             family: "trellis".into(),
             codec: self.codec_for(role).id.clone(),
-            parameters: ["nmse_normalized", "level"]
+            parameters: ["nmse_normalized", "level", TRANSPOSED]
                 .map(|name| (name.to_owned(), LONG))
                 .into(),
         }

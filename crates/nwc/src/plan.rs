@@ -59,6 +59,19 @@ impl Planned<'_> {
         self.to_matrix(rows, cols, self.weights())
     }
 
+    /// The weights as a linear's matrix, `[out, in]`, and its shape; turned where they are stored the other way.
+    pub(crate) fn linear(
+        &self,
+        (rows, cols): (usize, usize),
+        is_transposed: bool,
+    ) -> Result<(Array2<f32>, (usize, usize))> {
+        let weights = self.matrix(rows, cols)?;
+        Ok(match is_transposed {
+            true => (weights.t().as_standard_layout().into_owned(), (cols, rows)),
+            false => (weights, (rows, cols)),
+        })
+    }
+
     /// `values` of this tensor as a matrix, `[rows, cols]`.
     pub(crate) fn to_matrix(
         &self,

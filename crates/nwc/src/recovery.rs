@@ -57,6 +57,10 @@ impl LinearCoder<'_> {
         let Treatment::Code { rows, cols, .. } = planned.treatment else {
             return Ok(None);
         };
+        let (rows, cols) = match self.coders.is_transposed(name) {
+            true => (cols, rows),
+            false => (rows, cols),
+        };
         if weights.dim() != (rows, cols) {
             return Err(Error::Argument {
                 argument: "shape of the weights",
@@ -66,7 +70,7 @@ impl LinearCoder<'_> {
         }
         let (coded, mut normalized) =
             self.coders
-                .code_weights(planned, Role::Linear, weights.view())?;
+                .code_linear(planned, Role::Linear, weights.view())?;
         // One unit for all families: rows of unit deviation, and what they are to be multiplied by.
         let row_scales: Vec<f32> = row_scales(weights.view())
             .iter()

@@ -21,6 +21,9 @@ pub(crate) const PAYLOAD: &str = "payload";
 /// Role of row factors tuned after coding, f16; absent where nothing was tuned.
 pub(crate) const GAINS: &str = "gains";
 
+/// Parameter: 1 where the matrix was transposed before it was coded.
+pub(crate) const TRANSPOSED: &str = "transposed";
+
 /// One section of a coded matrix, not yet in a file.
 #[derive(Debug, Clone)]
 pub(crate) struct NewSection {
@@ -66,6 +69,11 @@ pub struct CodedMatrix {
 }
 
 impl CodedMatrix {
+    /// Notes that the matrix was transposed before it was coded.
+    pub(crate) fn mark_transposed(&mut self) {
+        self.parameters.insert(TRANSPOSED.into(), 1.0);
+    }
+
     /// Multiplies the rows by `gains`, stored as f16; where all round to 1 nothing is stored.
     pub(crate) fn set_gains(&mut self, gains: &[f32]) {
         self.sections.retain(|s| s.role != GAINS);
@@ -125,6 +133,19 @@ impl<'a> StoredSections<'a> {
 
 /// Decodes a `rows` × `cols` matrix.
 pub(crate) fn decode(
+    codec: &Codec,
+    stored: &StoredSections<'_>,
+    rows: usize,
+    cols: usize,
+) -> Result<Array2<f32>, TensorError> {
+    if stored.parameters.contains_key(TRANSPOSED) {
+        let decoded = decode_turned(codec, stored, cols, rows)?;
+        return Ok(decoded.t().as_standard_layout().into_owned());
+    }
+    decode_turned(codec, stored, rows, cols)
+}
+
+fn decode_turned(
     codec: &Codec,
     stored: &StoredSections<'_>,
     rows: usize,

@@ -45,4 +45,7 @@ pub struct HessianEntry {
     pub key: String,
     /// Tokens that reached the layer; fewer than the whole for an expert, 0 where siblings stand in.
     pub n_tokens: u64,
+    /// Whether the weight tensor is stored `[in, out]`, as GPT-2's are.
+    #[serde(default)]
+    pub transposed: bool,
 }

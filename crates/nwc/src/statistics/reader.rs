@@ -100,7 +100,13 @@ impl Statistics {
         })
     }
 
-    /// What is known about the linear whose weight tensor `[rows, cols]` is `name`; `None` if nothing.
+    /// Whether the weight tensor `name` is stored `[in, out]`.
+    pub fn is_transposed(&self, name: &str) -> bool {
+        self.info.linears.get(name).is_some_and(|e| e.transposed)
+    }
+
+    /// What is known about the linear whose weight tensor `[rows, cols]` is `name`; `None` if nothing. A transposed one
+    /// counts as turned back: rows are outputs.
     ///
     /// # Errors
     /// [`Error::Statistics`] where the sizes do not fit or a value is not finite.

@@ -1,5 +1,6 @@
 //! Writing statistics as calibration finds them: one Hessian in memory at a time, nothing lost on the way.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub struct StatisticsWriter {
     path: PathBuf,
     dir: PathBuf,
     parts: Vec<Part>,
+    transposed: BTreeSet<String>,
 }
 
 /// One tensor of the file to be.
@@ -83,7 +85,13 @@ impl StatisticsWriter {
             path: path.into(),
             dir,
             parts,
+            transposed: BTreeSet::new(),
         })
+    }
+
+    /// Says which weight tensors are stored `[in, out]`, as GPT-2's are; statistics are of `[out, in]` always.
+    pub fn set_transposed(&mut self, tensors: impl IntoIterator<Item = String>) {
+        self.transposed = tensors.into_iter().collect();
     }
 
     /// Whether the Hessian of this input is there already.
@@ -170,8 +178,12 @@ impl StatisticsWriter {
             );
             for linear in &part.linears {
                 let key = part.name.trim_start_matches("hessian.").to_owned();
-                let n_tokens = part.n_tokens;
-                linears.insert(linear.clone(), HessianEntry { key, n_tokens });
+                let entry = HessianEntry {
+                    key,
+                    n_tokens: part.n_tokens,
+                    transposed: self.transposed.contains(linear),
+                };
+                linears.insert(linear.clone(), entry);
             }
         }
         let info = StatisticsInfo {

@@ -46,10 +46,11 @@ impl<'a> Sample<'a> {
         share: f64,
         statistics: Option<&Statistics>,
     ) -> Result<Self> {
-        let (rows, cols) = shape;
         let name = &planned.tensor.name;
         let wrong = |e: TensorError| Error::tensor(planned.shard.path(), name, e);
-        let weights = planned.matrix(rows, cols)?;
+        let is_transposed = statistics.is_some_and(|s| s.is_transposed(name));
+        let (weights, shape) = planned.linear(shape, is_transposed)?;
+        let (rows, cols) = shape;
         let layer = match statistics {
             Some(statistics) => statistics.layer(name, rows, cols)?,
             None => None,
@@ -139,7 +140,13 @@ impl<'a> Sample<'a> {
         statistics: &Statistics,
     ) -> Result<f64> {
         let (rows, cols) = self.shape;
-        let weights = self.planned.matrix(rows, cols)?;
+        let is_transposed = statistics.is_transposed(&self.planned.tensor.name);
+        let stored = if is_transposed {
+            (cols, rows)
+        } else {
+            (rows, cols)
+        };
+        let (weights, _) = self.planned.linear(stored, is_transposed)?;
         let layer = statistics.layer(&self.planned.tensor.name, rows, cols)?;
         let factor = match layer.as_ref().and_then(|l| l.hessian.as_ref()) {
             Some(hessian) => {

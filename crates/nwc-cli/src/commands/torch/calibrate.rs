@@ -62,6 +62,8 @@ pub(crate) fn run(args: &CalibrateArgs, quiet: bool) -> anyhow::Result<Outcome> 
         "seed": args.seed,
     });
     let mut sink = Sink(StatisticsWriter::create(&args.out, &run)?);
+    let transposed = model.linears()?.into_iter().filter(|l| l.transposed);
+    sink.0.set_transposed(transposed.map(|l| l.weight_name));
     let report = calibrate(
         &model,
         &tokens,

@@ -4,8 +4,11 @@ use std::fmt::Write;
 use std::slice;
 
 use anyhow::Context;
-use nwc_lm::{Evaluation, EvaluationOptions, ModelOptions, evaluate};
+use nwc_lm::{
+    Evaluation, EvaluationOptions, ModelOptions, ZeroShot, evaluate, parse_choice_items, zero_shot,
+};
 use serde::Serialize;
+use serde_json::json;
 
 use super::source::{Weights, device, read_text};
 use crate::args::EvalArgs;
@@ -65,7 +68,33 @@ pub(crate) fn run(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
         )?;
         report(&Report::from(evaluation), args.json)?;
     }
+    if let Some(path) = &args.zero_shot {
+        let items = parse_choice_items(&read_text(slice::from_ref(path))?)
+            .with_context(|| path.display().to_string())?;
+        let result = zero_shot(&model, &weights.tokenizer()?, &items, &mut |done, of| {
+            tracing::info!(done, of, "items");
+        })?;
+        report_choices(&result, args.json)?;
+    }
     Ok(Outcome::Done)
+}
+
+fn report_choices(result: &ZeroShot, as_json: bool) -> anyhow::Result<()> {
+    let (error, normalized_error) = result.standard_errors;
+    if as_json {
+        let json = json!({
+            "n_items": result.n_items,
+            "accuracy": result.accuracy,
+            "accuracy_standard_error": error,
+            "normalized_accuracy": result.normalized_accuracy,
+            "normalized_accuracy_standard_error": normalized_error,
+        });
+        return print(&format!("{json:#}\n"));
+    }
+    print(&format!(
+        "items           {}\naccuracy        {:.4} ± {error:.4}\nby length       {:.4} ± {normalized_error:.4}\n",
+        result.n_items, result.accuracy, result.normalized_accuracy
+    ))
 }
 
 impl From<Evaluation> for Report {

@@ -46,8 +46,8 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
         _ => Trainer::new(config, &data)?,
     };
     let bar = progress_bar(&trainer, quiet);
-    while let Some(progress) = trainer.step()? {
-        if let Some(progress) = progress {
+    while !trainer.is_done() {
+        if let Some(progress) = trainer.step()? {
             show(&bar, &progress);
         }
         if let Some(file) = &args.resume

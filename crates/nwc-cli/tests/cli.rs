@@ -1,0 +1,175 @@
+//! The binary as a user meets it: help, exit codes, one-line errors, output.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    /// A checkpoint of one matrix and one norm.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let case = Self { dir };
+        let model = case.path("model");
+        fs::create_dir(&model).unwrap();
+        write_safetensors(&model.join("model.safetensors"), f32::sin);
+        fs::write(model.join("config.json"), "{\n  \"hidden_size\": 64\n}\n").unwrap();
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_nwc-cli"))
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("NO_COLOR", "1")
+            .env("COLUMNS", "100")
+            .env_remove("RUST_LOG")
+            .env_remove("RUST_BACKTRACE")
+            .output()
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
+        assert_eq!(stderr, "", "nothing is said where all is well");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a failing call says; one line, nothing on standard output.
+    #[track_caller]
+    fn fails(&self, code: i32, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert_eq!(output.stdout, b"");
+        stderr
+    }
+}
+
+fn write_safetensors(path: &Path, weight: impl Fn(f32) -> f32) {
+    let (rows, cols) = (96, 64);
+    let n_bytes = rows * cols * 4;
+    let header = json!({
+        "__metadata__": {"format": "pt"},
+        "layer.weight": {"dtype": "F32", "shape": [rows, cols], "data_offsets": [0, n_bytes]},
+        "norm.weight": {"dtype": "F32", "shape": [2], "data_offsets": [n_bytes, n_bytes + 8]},
+    })
+    .to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    for i in 0..rows * cols {
+        bytes.extend(weight(i as f32 * 0.37).to_le_bytes());
+    }
+    bytes.extend([1f32, 2.0].iter().flat_map(|v| v.to_le_bytes()));
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn help_of_every_command() {
+    let case = Case::new();
+    let commands = [
+        "", "compress", "decompress", "inspect", "verify", "train", "calibrate", "eval",
+    ];
+    let pages: Vec<String> = commands
+        .iter()
+        .map(|command| match *command {
+            "" => case.ok(&["--help"]),
+            command => case.ok(&[command, "--help"]),
+        })
+        .collect();
+    insta::assert_snapshot!(pages.join("\n────\n\n"));
+}
+
+#[test]
+fn there_and_back() {
+    let case = Case::new();
+    let said = case.ok(&["compress", "model", "packed", "--bpw", "6"]);
+    assert!(said.contains("bpw_total"), "{said}");
+    let table = case.ok(&["inspect", "packed"]);
+    for part in ["layer.weight", "trellis", "norm.weight", "lossless", "bpw_payload"] {
+        assert!(table.contains(part), "{part} in {table}");
+    }
+    let json: Value = serde_json::from_str(&case.ok(&["inspect", "packed", "--json"])).unwrap();
+    assert_eq!(json["tensors"].as_array().unwrap().len(), 2);
+    assert_eq!(case.ok(&["verify", "packed"]), "2 tensors and 1 files in order\n");
+    assert_eq!(case.ok(&["-q", "decompress", "packed", "again"]), "");
+    let config = |dir: &str| fs::read(case.path(dir).join("config.json")).unwrap();
+    assert_eq!(config("model"), config("again"));
+    assert_ne!(config("model"), config("packed"));
+}
+
+#[test]
+fn errors_are_one_line_and_exit_with_2() {
+    let case = Case::new();
+    let said = case.fails(2, &["compress", "nowhere", "packed"]);
+    assert!(said.starts_with("error: ") && said.contains("nowhere"), "{said}");
+    case.ok(&["-q", "compress", "model", "packed", "--lambda", "30"]);
+    let said = case.fails(2, &["compress", "model", "packed", "--lambda", "30"]);
+    assert!(said.contains("packed exists"), "{said}");
+    let said = case.fails(2, &["compress", "model", "b", "--lambda", "31"]);
+    assert!(said.contains("31") && said.contains("10000"), "{said}");
+    let said = case.fails(2, &["compress", "model", "b", "--bpw", "0.1"]);
+    assert!(said.contains("0.1"), "{said}");
+    let said = case.fails(2, &["compress", "model", "b", "--bpw", "40"]);
+    assert!(said.contains("40"), "{said}");
+    let said = case.fails(2, &["compress", "model", "b", "--target-size", "10"]);
+    assert!(said.contains("10 bytes") && said.contains("not coded"), "{said}");
+    let said = case.fails(2, &["compress", "model", "b", "--bpw", "4", "--states", "7"]);
+    assert!(said.contains('7') && said.contains("256"), "{said}");
+    let said = case.fails(2, &["decompress", "model", "b"]);
+    assert!(said.contains("not compressed by nwc"), "{said}");
+    let said = case.fails(2, &["compress", "model", "b", "--threads", "0"]);
+    assert!(said.contains("--threads"), "{said}");
+    assert!(!case.path("b").exists());
+}
+
+#[test]
+fn damage_is_a_failed_check_and_exits_with_1() {
+    let case = Case::new();
+    case.ok(&["-q", "compress", "model", "packed", "--lambda", "30"]);
+    let shard = case.path("packed/model.safetensors");
+    let mut bytes = fs::read(&shard).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    let said = case.fails(1, &["verify", "packed"]);
+    assert!(said.contains("model.safetensors"), "{said}");
+}
+
+#[test]
+fn matrices_without_any_spread() {
+    for (name, weight) in [
+        ("zeros", (|_| 0.0) as fn(f32) -> f32),
+        ("constant", |_| 0.25),
+        ("outlier", |x| if x == 0.0 { 1e6 } else { x.sin() }),
+    ] {
+        let case = Case::new();
+        write_safetensors(&case.path("model/model.safetensors"), weight);
+        for (codec, value) in [("--lambda", "300"), ("--bpw", "6")] {
+            let packed = format!("{name}{codec}");
+            let output = case.run(&["-q", "compress", "model", &packed, codec, value]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(0), "{name} {codec}: {said}");
+            case.ok(&["-q", "verify", &packed]);
+        }
+    }
+}
+
+#[test]
+fn completions_are_printed() {
+    let case = Case::new();
+    assert!(case.ok(&["completions", "bash"]).contains("nwc-cli"));
+}
