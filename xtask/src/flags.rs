@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Tidy,
     /// Compress a real model at every rate, decompress it, and write the report.
     Reproduce(ReproduceFlags),
+    /// Train the codec set of the repository anew, into codecs/, and note its digests.
+    Pretrain(PretrainFlags),
     /// Get SmolLM2-135M-Instruct as a Hugging Face folder and print its path.
     Model(ModelFlags),
     /// Get LibTorch and print the shell lines that make cargo and programs find it.
@@ -63,6 +65,21 @@ pub(crate) struct ReproduceFlags {
     /// Where the report and the compressed folders go.
     #[arg(long, value_name = "DIR", default_value = "target/reproduce")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PretrainFlags {
+    /// A local Hugging Face checkpoint folder to train on instead of SmolLM2-135M-Instruct.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// The rates to train, as the λ of the codecs.
+    #[arg(
+        long,
+        value_name = "L,...",
+        value_delimiter = ',',
+        default_value = "30,50,100,300,1000,10000"
+    )]
+    pub(crate) lambdas: Vec<f64>,
 }
 
 #[derive(Debug, Args)]

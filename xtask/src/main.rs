@@ -34,6 +34,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(flags) => test::run(&flags),
         Command::Tidy => tidy::run(),
         Command::Reproduce(flags) => reproduce::run(&flags),
+        Command::Pretrain(flags) => reproduce::pretrain(&flags),
         Command::Model(flags) => model::run(&flags),
         Command::Libtorch => libtorch::run(),
         Command::Fixtures(flags) => fixtures::run(&flags),

@@ -2,6 +2,7 @@
 
 mod html;
 mod plot;
+mod text;
 
 use std::fs;
 use std::path::Path;
@@ -131,9 +132,23 @@ impl Report {
     /// # Errors
     /// Where a file cannot be written or a plot cannot be drawn.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        self.write_json(dir, serde_json::to_value(self)?)
+    }
+
+    /// As [`Report::write`], with everything measured, unrounded, beside the sections in `report.json`.
+    ///
+    /// # Errors
+    /// As [`Report::write`], and where `data` is nothing that JSON can hold.
+    pub(crate) fn write_with(&self, data: &impl Serialize, dir: &Path) -> Result<()> {
+        let mut json = serde_json::to_value(self)?;
+        json["data"] = serde_json::to_value(data)?;
+        self.write_json(dir, json)
+    }
+
+    fn write_json(&self, dir: &Path, json: serde_json::Value) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         for (name, text) in [
-            ("report.json", serde_json::to_string_pretty(self)? + "\n"),
+            ("report.json", serde_json::to_string_pretty(&json)? + "\n"),
             ("report.html", html::page(self)?),
         ] {
             let path = dir.join(name);
@@ -195,6 +210,16 @@ mod tests {
     fn json_gives_the_report_back() {
         let text = serde_json::to_string(&sample()).unwrap();
         assert!(text.contains(r#""kind":"plot""#), "{text}");
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), sample());
+    }
+
+    #[test]
+    fn data_stands_beside_the_sections() {
+        let dir = tempfile::tempdir().unwrap();
+        sample().write_with(&[3.0449], dir.path()).unwrap();
+        let text = fs::read_to_string(dir.path().join("report.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["data"], serde_json::json!([3.0449]));
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), sample());
     }
 

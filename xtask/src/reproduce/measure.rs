@@ -1,80 +1,170 @@
-//! What is measured, as sections of the report.
+//! Compresses, decompresses and compares at every rate, and measures each.
 
+use std::ffi::OsString;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use super::Plan;
-use crate::report::{Cell, Report, Section, Table};
+use super::codecs::{self, Trained};
+use super::results::{Measurements, Rate, ThreadComparison};
+use super::{Plan, child, reference, round_trip, sections};
+use crate::report::Report;
+use crate::workspace;
+
+/// The figures are asked for on 2 cores.
+const N_THREADS: usize = 2;
 
 /// Measures everything in the plan.
 ///
 /// # Errors
-/// Where a command fails or a result cannot be read.
-pub(super) fn measure(plan: &Plan) -> Result<Report> {
-    Ok(Report {
+/// Where a command fails or a result cannot be read. What does not survive the round trip is no error here
+/// but a problem listed in the measurements.
+pub(super) fn measure(plan: &Plan) -> Result<(Measurements, Report)> {
+    let program = program_version(plan)?;
+    fs::create_dir_all(&plan.out).with_context(|| format!("cannot make {}", plan.out.display()))?;
+    let trained = if plan.retrain {
+        codecs::train(
+            &plan.cli,
+            &plan.model,
+            &plan.lambdas,
+            &plan.out.join("codecs"),
+        )?
+    } else {
+        Vec::new()
+    };
+    let start = Instant::now();
+    let mut found = Measurements {
+        n_threads: N_THREADS,
+        ..Measurements::default()
+    };
+    for (idx, &lambda) in plan.lambdas.iter().enumerate() {
+        workspace::title(&format!(
+            "λ = {lambda} ({} of {})",
+            idx + 1,
+            plan.lambdas.len()
+        ));
+        let codec = trained.iter().find(|trained| trained.lambda == lambda);
+        let rate = measure_rate(plan, lambda, codec, &mut found)?;
+        found.rates.push(rate);
+    }
+    workspace::title("scalar quantisers on the same weights");
+    let n_coded = found
+        .rates
+        .iter()
+        .map(|rate| rate.totals.n_coded)
+        .max()
+        .unwrap_or(0);
+    let begin = Instant::now();
+    found.reference = reference::measure(&plan.model, n_coded)?;
+    eprintln!("    {:.1} s", begin.elapsed().as_secs_f64());
+    for rate in &mut found.rates {
+        let ecsq = found
+            .reference
+            .ecsq_bits(rate.totals.nmse_normalized_linear);
+        rate.gap_to_ecsq = ecsq.map(|bits| rate.totals.bpw_payload_linear - bits);
+    }
+    found.wall_s = start.elapsed().as_secs_f64();
+    let report = Report {
         title: "Rate and distortion".into(),
-        sections: vec![Section::Table(setup(plan)?)],
+        sections: sections::all(&found, plan, program),
+    };
+    Ok((found, report))
+}
+
+/// One λ; the first one is compressed with one thread too. The compressed folder stays, the restored one goes.
+fn measure_rate(
+    plan: &Plan,
+    lambda: f64,
+    codec: Option<&Trained>,
+    found: &mut Measurements,
+) -> Result<Rate> {
+    let [packed, restored, packed_by_one] = ["", "-restored", "-one-thread"]
+        .map(|suffix| plan.out.join(format!("lambda-{lambda}{suffix}")));
+    for dir in [&packed, &restored, &packed_by_one] {
+        remove(dir)?;
+    }
+    let rate_arguments: [OsString; 2] = match codec {
+        Some(trained) => ["--codec".into(), trained.file.clone().into()],
+        None => ["--lambda".into(), lambda.to_string().into()],
+    };
+    let compress = |to: &PathBuf, n_threads: usize| {
+        let mut arguments = in_and_out("compress", &plan.model, to, n_threads);
+        arguments.extend(rate_arguments.clone());
+        child::run(&plan.cli, &arguments)
+    };
+    let compress_usage = compress(&packed, N_THREADS)?;
+    let inspection = nwc::inspect(&packed)?;
+    let totals = inspection.totals.clone();
+    eprintln!(
+        "    compress    {:6.1} s   {:.3} bits a weight stored, nMSE {:.6}",
+        compress_usage.wall_s, totals.bpw_payload_linear, totals.nmse_normalized_linear
+    );
+    let sizes = inspection.tensors.iter().map(|tensor| tensor.n_weights);
+    found.largest_tensor = sizes.max().unwrap_or(0);
+    if found.threads.is_none() {
+        let compress_one = compress(&packed_by_one, 1)?;
+        let first_difference = round_trip::first_difference(&packed, &packed_by_one)?;
+        remove(&packed_by_one)?;
+        let result = first_difference.as_deref().unwrap_or("the same bytes");
+        eprintln!("    one thread  {:6.1} s   {result}", compress_one.wall_s);
+        found.threads = Some(ThreadComparison {
+            lambda,
+            compress_one,
+            first_difference,
+        });
+    }
+    let decompress = child::run(
+        &plan.cli,
+        &in_and_out("decompress", &packed, &restored, N_THREADS),
+    )?;
+    eprintln!(
+        "    decompress  {:6.1} s   {} MiB at most",
+        decompress.wall_s,
+        decompress
+            .peak_bytes
+            .map_or("?".into(), |bytes| (bytes >> 20).to_string())
+    );
+    let begin = Instant::now();
+    let round_trip = round_trip::check(&plan.model, &packed, &restored, &inspection)?;
+    remove(&restored)?;
+    eprintln!(
+        "    compare     {:6.1} s   {} tensors and {} files, {} problems",
+        begin.elapsed().as_secs_f64(),
+        round_trip.n_lossless + round_trip.n_coded,
+        round_trip.n_files,
+        round_trip.problems.len()
+    );
+    Ok(Rate {
+        lambda,
+        training: codec.map(|trained| trained.usage),
+        totals,
+        gap_to_ecsq: None,
+        compress: compress_usage,
+        decompress,
+        round_trip,
     })
 }
 
-/// What was run on what.
-fn setup(plan: &Plan) -> Result<Table> {
-    let name = plan
-        .model
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let mut weights_bytes = 0;
-    for entry in fs::read_dir(&plan.model)
-        .with_context(|| format!("cannot read {}", plan.model.display()))?
-    {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
-            weights_bytes += fs::metadata(&path)?.len();
-        }
+fn in_and_out(command: &str, from: &Path, to: &Path, n_threads: usize) -> Vec<OsString> {
+    vec![
+        "--quiet".into(),
+        command.into(),
+        from.into(),
+        to.into(),
+        "--threads".into(),
+        n_threads.to_string().into(),
+    ]
+}
+
+/// Removes what an earlier run left.
+fn remove(dir: &Path) -> Result<()> {
+    if dir.is_dir() {
+        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
-    let lambdas: Vec<_> = plan.lambdas.iter().map(ToString::to_string).collect();
-    let text = match &plan.text {
-        Some(path) => path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        None => "none".into(),
-    };
-    let rows = [
-        ("Model", Cell::from(name)),
-        (
-            "Its weight files, MB",
-            Cell::number(weights_bytes as f64 / 1e6, 1),
-        ),
-        ("λ", Cell::from(lambdas.join(", "))),
-        ("Evaluation text", Cell::from(text)),
-        ("Program", Cell::from(program_version(plan)?)),
-        (
-            "Codecs",
-            Cell::from(if plan.retrain {
-                "trained for this report"
-            } else {
-                "from codecs/"
-            }),
-        ),
-    ];
-    Ok(Table {
-        title: "Set-up".into(),
-        columns: vec!["".into(), "".into()],
-        rows: rows
-            .into_iter()
-            .map(|(name, cell)| vec![Cell::from(name), cell])
-            .collect(),
-        note: None,
-    })
+    Ok(())
 }
 
 fn program_version(plan: &Plan) -> Result<String> {

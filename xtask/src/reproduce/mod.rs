@@ -2,15 +2,24 @@
 //!
 //! Measuring is done by an optimised build: the command builds one together with `nwc-cli` and goes on in it.
 
+mod child;
+mod codecs;
+mod figures;
 mod measure;
+mod reference;
+mod results;
+mod round_trip;
+mod scalar;
+mod sections;
 
 use std::env;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::flags::ReproduceFlags;
+use crate::flags::{PretrainFlags, ReproduceFlags};
 use crate::{libtorch, model, workspace};
 
 /// Set for the optimised build that is started here, so that it does not build again.
@@ -44,31 +53,65 @@ pub(crate) fn run(flags: &ReproduceFlags) -> Result<()> {
     }
     let folder = release_folder()?;
     if env::var_os(BUILT).is_none() {
-        return build_and_go_on(flags, &folder);
+        return build_and_go_on(&folder, needs_torch(flags));
     }
-    let model = match &flags.model {
-        Some(dir) => dir.clone(),
-        None => model::provide()?,
-    };
     let plan = Plan {
-        model,
-        cli: folder.join(format!("nwc-cli{}", env::consts::EXE_SUFFIX)),
+        model: model_folder(flags.model.as_deref())?,
+        cli: cli_in(&folder),
         text: flags.text.clone(),
         lambdas,
         out: flags.out.clone(),
         retrain: flags.retrain,
     };
-    let report = measure::measure(&plan)?;
-    report.write(&plan.out)
+    let (found, report) = measure::measure(&plan)?;
+    report.write_with(&found, &plan.out)?;
+    writeln!(std::io::stdout(), "{}", figures::table(&found).to_text())?;
+    let problems: Vec<_> = found
+        .rates
+        .iter()
+        .flat_map(|rate| &rate.round_trip.problems)
+        .collect();
+    if let Some(first) = problems.first() {
+        bail!(
+            "the round trip has {} problems, the first is {first}",
+            problems.len()
+        );
+    }
+    Ok(())
 }
 
-fn build_and_go_on(flags: &ReproduceFlags, folder: &Path) -> Result<()> {
+/// `cargo xtask pretrain`: trains the set in `codecs/` anew.
+pub(crate) fn pretrain(flags: &PretrainFlags) -> Result<()> {
+    let lambdas = checked_lambdas(&flags.lambdas)?;
+    if let Some(dir) = &flags.model {
+        check_model(dir)?;
+    }
+    let folder = release_folder()?;
+    if env::var_os(BUILT).is_none() {
+        return build_and_go_on(&folder, true);
+    }
+    let model = model_folder(flags.model.as_deref())?;
+    codecs::replace_set(&cli_in(&folder), &model, &lambdas)
+}
+
+fn model_folder(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(dir) => Ok(dir.to_path_buf()),
+        None => model::provide(),
+    }
+}
+
+fn cli_in(folder: &Path) -> PathBuf {
+    folder.join(format!("nwc-cli{}", env::consts::EXE_SUFFIX))
+}
+
+fn build_and_go_on(folder: &Path, with_torch: bool) -> Result<()> {
     let mut build = workspace::cargo();
     // In one command, so that cargo settles the features of what both use once.
     build.args(["build", "--release", "-p", "xtask", "-p", "nwc-cli"]);
     let mut go_on = Command::new(folder.join(format!("xtask{}", env::consts::EXE_SUFFIX)));
     go_on.args(env::args_os().skip(1)).env(BUILT, "1");
-    if needs_torch(flags) {
+    if with_torch {
         let libtorch = libtorch::provide()?;
         build
             .args(["--features", "nwc-cli/torch"])
@@ -77,7 +120,7 @@ fn build_and_go_on(flags: &ReproduceFlags, folder: &Path) -> Result<()> {
     }
     workspace::step("build, optimised", &mut build)?;
     let status = go_on.status().context("cannot start the optimised build")?;
-    ensure!(status.success(), "reproduce failed ({status})");
+    ensure!(status.success(), "the optimised build failed ({status})");
     Ok(())
 }
 
