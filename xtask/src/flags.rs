@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Tidy,
     /// Compress a real model at every rate, decompress it, and write the report.
     Reproduce(ReproduceFlags),
+    /// Measure what each part of the method is worth in KL divergence, beside other quantisers.
+    Quality(QualityFlags),
     /// Train the codec set of the repository anew, into codecs/, and note its digests.
     Pretrain(PretrainFlags),
     /// Get SmolLM2-135M-Instruct as a Hugging Face folder and print its path.
@@ -64,6 +66,42 @@ pub(crate) struct ReproduceFlags {
     pub(crate) lambdas: Vec<f64>,
     /// Where the report and the compressed folders go.
     #[arg(long, value_name = "DIR", default_value = "target/reproduce")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QualityFlags {
+    /// A local Hugging Face checkpoint folder to use instead of SmolLM2-135M-Instruct.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Evaluation text (UTF-8) [default: ../shared/data/wikitext2-test.txt or fixtures/text/evaluation.txt].
+    #[arg(long, value_name = "FILE", requires = "calibration_text")]
+    pub(crate) text: Option<PathBuf>,
+    /// Calibration text (UTF-8), which nothing is evaluated on; goes with --text.
+    #[arg(long, value_name = "FILE", requires = "text")]
+    pub(crate) calibration_text: Option<PathBuf>,
+    /// The rates to run, as the λ of the codecs.
+    #[arg(
+        long,
+        value_name = "L,...",
+        value_delimiter = ',',
+        default_value = "30,50,100,300,1000,10000"
+    )]
+    pub(crate) lambdas: Vec<f64>,
+    /// Tokens in a window of evaluation.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) ctx: usize,
+    /// Tokens to evaluate.
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub(crate) max_tokens: usize,
+    /// Measure only these rows or families of rows; rows measured before are shown all the same.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Recovery fine-tuning at every λ, not only at 30 and 100: slow.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Where results go.
+    #[arg(long, value_name = "DIR", default_value = "target/quality")]
     pub(crate) out: PathBuf,
 }
 

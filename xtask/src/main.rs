@@ -6,6 +6,7 @@ mod fixtures;
 mod flags;
 mod libtorch;
 mod model;
+mod quality;
 mod report;
 mod reproduce;
 mod test;
@@ -34,6 +35,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(flags) => test::run(&flags),
         Command::Tidy => tidy::run(),
         Command::Reproduce(flags) => reproduce::run(&flags),
+        Command::Quality(flags) => quality::run(&flags),
         Command::Pretrain(flags) => reproduce::pretrain(&flags),
         Command::Model(flags) => model::run(&flags),
         Command::Libtorch => libtorch::run(),

@@ -1,0 +1,197 @@
+//! `cargo xtask quality`: what each part of the method is worth in KL divergence, beside other quantisers.
+//!
+//! Every row of the table is a model: quantised, evaluated by `nwc-cli eval` against the original, removed.
+//! A row is kept in a file of its own as soon as it is measured, so an interrupted run goes on where it was.
+
+mod baselines;
+mod build;
+mod compare;
+mod findings;
+mod folder;
+mod measure;
+mod program;
+mod rows;
+mod sections;
+mod text;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+
+use self::measure::{Bench, Row};
+use self::rows::{Family, Plan};
+pub(crate) use self::text::Texts;
+use crate::flags::QualityFlags;
+use crate::report::{Report, Section};
+use crate::{model, workspace};
+
+/// What is measured with what.
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    /// A Hugging Face checkpoint folder.
+    pub(crate) model: PathBuf,
+    /// An `nwc-cli` that has LibTorch; the environment must let it find the libraries.
+    pub(crate) cli: PathBuf,
+    pub(crate) texts: Texts,
+    /// The λ of the pretrained codecs to run.
+    pub(crate) lambdas: Vec<f64>,
+    /// Tokens in a window of evaluation.
+    pub(crate) ctx: usize,
+    /// Tokens to evaluate.
+    pub(crate) max_tokens: usize,
+    /// Names of the rows or families to measure; all where empty.
+    pub(crate) only: Vec<String>,
+    /// Recovery at every λ.
+    pub(crate) full: bool,
+    /// Where results go and are kept.
+    pub(crate) out: PathBuf,
+}
+
+/// What came out.
+#[derive(Debug)]
+struct Results {
+    rows: Vec<(Plan, Row)>,
+    /// Names of the rows that could not be measured or were not asked for.
+    missing: Vec<String>,
+}
+
+/// What `quality.json` holds of a row.
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    family: &'static str,
+    what: &'static str,
+    lambda: Option<f64>,
+    #[serde(flatten)]
+    row: &'a Row,
+}
+
+/// Makes everything ready, measures, and writes `quality.json`, `report.json` and `report.html`.
+pub(crate) fn run(flags: &QualityFlags) -> Result<()> {
+    let texts = Texts::find(flags.calibration_text.as_deref(), flags.text.as_deref())?;
+    check_flags(flags)?;
+    if !build::is_done() {
+        return build::build_and_go_on();
+    }
+    let inputs = Inputs {
+        model: match &flags.model {
+            Some(dir) => dir.clone(),
+            None => model::provide()?,
+        },
+        cli: build::cli()?,
+        texts,
+        lambdas: flags.lambdas.clone(),
+        ctx: flags.ctx,
+        max_tokens: flags.max_tokens,
+        only: flags.only.clone(),
+        full: flags.full,
+        out: flags.out.clone(),
+    };
+    let report = Report {
+        title: "Quality".into(),
+        sections: sections(&inputs)?,
+    };
+    report.write(&inputs.out)?;
+    let n_failed = n_failed(&inputs)?;
+    ensure!(n_failed == 0, "{n_failed} rows could not be measured");
+    Ok(())
+}
+
+/// Measures what is asked for and not measured yet, writes `quality.json`, and gives the report's sections.
+///
+/// A row that fails is named on stderr and in the first section; the others are measured all the same.
+///
+/// # Errors
+/// Where calibration fails or a file cannot be read or written.
+pub(crate) fn sections(inputs: &Inputs) -> Result<Vec<Section>> {
+    let bench = Bench::new(inputs)?;
+    bench.calibrate()?;
+    let plans = rows::all(&inputs.lambdas, inputs.full);
+    let n_rows = plans.len();
+    let mut results = Results {
+        rows: Vec::new(),
+        missing: Vec::new(),
+    };
+    workspace::title("measure quality");
+    for (idx, plan) in plans.into_iter().enumerate() {
+        let progress = format!("[{}/{n_rows}] {}", idx + 1, plan.name());
+        let row = match bench.kept(&plan) {
+            Some(row) => Some(row),
+            None if !plan.is_wanted(&inputs.only) => None,
+            None => {
+                eprintln!("    {progress}");
+                match bench.measure(&plan) {
+                    Ok(row) => {
+                        eprintln!("    {progress}: {}", shown(&row));
+                        Some(row)
+                    }
+                    Err(error) => {
+                        eprintln!("    {progress} failed: {error:#}");
+                        None
+                    }
+                }
+            }
+        };
+        match row {
+            Some(row) => results.rows.push((plan, row)),
+            None => results.missing.push(plan.name()),
+        }
+    }
+    results.rows.sort_by_key(|(plan, _)| plan.family);
+    write_json(inputs, &results)?;
+    Ok(sections::of(inputs, &results))
+}
+
+/// Rows that were asked for and are not there.
+fn n_failed(inputs: &Inputs) -> Result<usize> {
+    let bench = Bench::new(inputs)?;
+    let plans = rows::all(&inputs.lambdas, inputs.full).into_iter();
+    let wanted = plans.filter(|plan| plan.is_wanted(&inputs.only));
+    Ok(wanted.filter(|plan| bench.kept(plan).is_none()).count())
+}
+
+fn shown(row: &Row) -> String {
+    format!(
+        "{:.3} bits, KL {:.4}, perplexity {:.3} ({:.0} s and {:.0} s)",
+        row.bpw_payload, row.evaluation.kl, row.evaluation.perplexity, row.seconds.0, row.seconds.1
+    )
+}
+
+fn write_json(inputs: &Inputs, results: &Results) -> Result<()> {
+    let entries: Vec<Entry<'_>> = results
+        .rows
+        .iter()
+        .map(|(plan, row)| Entry {
+            family: plan.family.id(),
+            what: plan.family.label(),
+            lambda: plan.lambda,
+            row,
+        })
+        .collect();
+    let text = serde_json::to_string_pretty(&entries)? + "\n";
+    workspace::write_whole(&inputs.out.join("quality.json"), &text)
+}
+
+/// What can be known to be wrong before anything is built.
+fn check_flags(flags: &QualityFlags) -> Result<()> {
+    for &lambda in &flags.lambdas {
+        nwc::pretrained(lambda as f32).context("--lambdas")?;
+    }
+    ensure!(
+        2 <= flags.ctx && flags.ctx <= flags.max_tokens,
+        "--ctx {} and --max-tokens {}: a window has 2 tokens or more, and one has to be evaluated",
+        flags.ctx,
+        flags.max_tokens
+    );
+    for wanted in &flags.only {
+        let plans = rows::all(&flags.lambdas, flags.full);
+        ensure!(
+            plans
+                .iter()
+                .any(|plan| plan.is_wanted(std::slice::from_ref(wanted))),
+            "--only {wanted}: no such row; families are {}",
+            Family::ALL.map(Family::id).join(", ")
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! What is measured: a row for every way of quantising, at every rate.
+
+use super::baselines::Baseline;
+
+/// Ways of quantising that a curve joins, in the order of tables and plots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Family {
+    LevelsOnly,
+    RowNormalisation,
+    Ldlq128,
+    Ldlq1,
+    Recovery,
+    Level0Ldlq1,
+    DataFreeLevel0,
+    DataFreeLevel1,
+    Trellis,
+    RoundToNearest,
+    Gptq,
+    EntropyScalar,
+    EntropyScalarLdlq,
+    KMeans,
+}
+
+impl Family {
+    /// All of them, in order.
+    pub(super) const ALL: [Self; 14] = [
+        Self::LevelsOnly,
+        Self::RowNormalisation,
+        Self::Ldlq128,
+        Self::Ldlq1,
+        Self::Recovery,
+        Self::Level0Ldlq1,
+        Self::DataFreeLevel0,
+        Self::DataFreeLevel1,
+        Self::Trellis,
+        Self::RoundToNearest,
+        Self::Gptq,
+        Self::EntropyScalar,
+        Self::EntropyScalarLdlq,
+        Self::KMeans,
+    ];
+
+    /// The learned codec's own: the paper's ablation and what stands beside it.
+    pub(super) fn is_learned(self) -> bool {
+        self <= Self::DataFreeLevel1
+    }
+
+    /// The first part of a row's name.
+    pub(super) fn id(self) -> &'static str {
+        match self {
+            Self::LevelsOnly => "levels-only",
+            Self::RowNormalisation => "row-norm",
+            Self::Ldlq128 => "ldlq-128",
+            Self::Ldlq1 => "ldlq-1",
+            Self::Recovery => "recovery",
+            Self::Level0Ldlq1 => "level-0-ldlq-1",
+            Self::DataFreeLevel0 => "data-free-level-0",
+            Self::DataFreeLevel1 => "data-free-level-1",
+            Self::Trellis => "trellis",
+            Self::RoundToNearest => "rtn",
+            Self::Gptq => "gptq",
+            Self::EntropyScalar => "ecsq",
+            Self::EntropyScalarLdlq => "ecsq-ldlq",
+            Self::KMeans => "kmeans",
+        }
+    }
+
+    /// As tables and plots call it.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::LevelsOnly => "quality levels only",
+            Self::RowNormalisation => "+ row normalisation",
+            Self::Ldlq128 => "+ LDLQ 128",
+            Self::Ldlq1 => "+ LDLQ 1",
+            Self::Recovery => "+ recovery",
+            Self::Level0Ldlq1 => "LDLQ 1, all columns level 0",
+            Self::DataFreeLevel0 => "data-free, level 0",
+            Self::DataFreeLevel1 => "data-free, level 1",
+            Self::Trellis => "trellis, 8 states",
+            Self::RoundToNearest => "round to nearest, groups of 128",
+            Self::Gptq => "GPTQ, groups of 128",
+            Self::EntropyScalar => "ECSQ, row-normalised",
+            Self::EntropyScalarLdlq => "ECSQ, row-normalised, LDLQ 1",
+            Self::KMeans => "k-means, Fisher-weighted",
+        }
+    }
+}
+
+/// One row before it is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plan {
+    pub(super) family: Family,
+    /// Where on the family's curve: `lambda30`, `3.04`.
+    pub(super) rate: String,
+    pub(super) lambda: Option<f64>,
+    pub(super) how: How,
+}
+
+/// How a row's model is made.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum How {
+    /// `nwc-cli compress` with these flags, [`STATISTICS`] and [`CALIBRATION_TEXT`] standing for files.
+    Compress(Vec<String>),
+    Baseline(Baseline),
+}
+
+/// Stands for the statistics file in a row's flags.
+pub(super) const STATISTICS: &str = "STATISTICS";
+/// Stands for the calibration text in a row's flags.
+pub(super) const CALIBRATION_TEXT: &str = "CALIBRATION_TEXT";
+
+/// The λ at which recovery runs where not everything is asked for: one rate near 2 and one near 3 bits.
+const RECOVERY_LAMBDAS: [f64; 2] = [30.0, 100.0];
+/// Bits of the linears' payload at which the prototype's trellis was measured.
+const TRELLIS_BITS: [f64; 6] = [2.08, 2.59, 3.05, 3.54, 4.03, 5.03];
+/// Bits at which the prototype's scalar quantiser was measured.
+const SCALAR_BITS: [f64; 4] = [2.57, 3.04, 3.54, 4.03];
+/// Bits of a code of the block formats and of k-means.
+const CODE_BITS: [u32; 3] = [3, 4, 5];
+
+impl Plan {
+    /// What the row, its file and its flag are called.
+    pub(super) fn name(&self) -> String {
+        format!("{}-{}", self.family.id(), self.rate)
+    }
+
+    /// Whether `--only` asks for it: by its name or that of its family; asking for nothing asks for all.
+    pub(super) fn is_wanted(&self, only: &[String]) -> bool {
+        let names = [self.name(), self.family.id().into()];
+        only.is_empty() || only.iter().any(|wanted| names.contains(wanted))
+    }
+
+    fn compress(family: Family, rate: String, lambda: Option<f64>, flags: &str) -> Self {
+        Self {
+            family,
+            rate,
+            lambda,
+            how: How::Compress(flags.split(' ').map(String::from).collect()),
+        }
+    }
+
+    fn baseline(family: Family, rate: String, baseline: Baseline) -> Self {
+        Self {
+            family,
+            rate,
+            lambda: None,
+            how: How::Baseline(baseline),
+        }
+    }
+}
+
+/// Every row, the cheapest way to an overview first: all families at one rate would not be a curve.
+pub(super) fn all(lambdas: &[f64], full: bool) -> Vec<Plan> {
+    let mut rows = Vec::new();
+    for &lambda in lambdas {
+        for (family, flags) in [
+            (
+                Family::LevelsOnly,
+                "--stats STATISTICS --normalize tensor --ldlq-block none",
+            ),
+            (
+                Family::RowNormalisation,
+                "--stats STATISTICS --ldlq-block none",
+            ),
+            (Family::Ldlq128, "--stats STATISTICS --ldlq-block 128"),
+            (Family::Ldlq1, "--stats STATISTICS --ldlq-block 1"),
+            (
+                Family::Level0Ldlq1,
+                "--stats STATISTICS --ldlq-block 1 --quality-levels level:0",
+            ),
+            (Family::DataFreeLevel0, "--quality-levels level:0"),
+            (Family::DataFreeLevel1, "--quality-levels level:1"),
+        ] {
+            let flags = format!("--lambda {lambda} {flags}");
+            let rate = format!("lambda{lambda}");
+            rows.push(Plan::compress(family, rate, Some(lambda), &flags));
+        }
+    }
+    for bits in TRELLIS_BITS {
+        let flags = format!("--payload-bpw {bits} --states 8 --stats STATISTICS");
+        rows.push(Plan::compress(
+            Family::Trellis,
+            bits.to_string(),
+            None,
+            &flags,
+        ));
+    }
+    for bits in CODE_BITS {
+        for (family, baseline) in [
+            (Family::RoundToNearest, Baseline::RoundToNearest { bits }),
+            (Family::Gptq, Baseline::Gptq { bits }),
+            (Family::KMeans, Baseline::KMeans { bits }),
+        ] {
+            rows.push(Plan::baseline(family, bits.to_string(), baseline));
+        }
+    }
+    for bits in SCALAR_BITS {
+        for (family, feedback) in [
+            (Family::EntropyScalar, false),
+            (Family::EntropyScalarLdlq, true),
+        ] {
+            let baseline = Baseline::EntropyScalar { bits, feedback };
+            rows.push(Plan::baseline(family, bits.to_string(), baseline));
+        }
+    }
+    // Last, because it is slow.
+    for &lambda in lambdas {
+        if full || RECOVERY_LAMBDAS.contains(&lambda) {
+            let flags = format!(
+                "--lambda {lambda} --stats STATISTICS --ldlq-block 1 --recover --text CALIBRATION_TEXT"
+            );
+            let rate = format!("lambda{lambda}");
+            rows.push(Plan::compress(Family::Recovery, rate, Some(lambda), &flags));
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_row_has_its_own_name() {
+        let rows = all(&[30.0, 100.0, 300.0], false);
+        let names: BTreeSet<_> = rows.iter().map(Plan::name).collect();
+        assert_eq!(names.len(), rows.len());
+        assert_eq!(rows.len(), 7 * 3 + 6 + 9 + 8 + 2);
+        assert_eq!(all(&[30.0, 100.0, 300.0], true).len(), rows.len() + 1);
+        for family in Family::ALL {
+            assert!(rows.iter().any(|row| row.family == family), "{family:?}");
+        }
+        assert!(names.contains("ldlq-1-lambda30") && names.contains("ecsq-ldlq-3.04"));
+    }
+
+    #[test]
+    fn only_names_rows_and_families() {
+        let wanted = |only: &[&str]| {
+            let only: Vec<_> = only.iter().map(ToString::to_string).collect();
+            let rows = all(&[30.0, 100.0], false).into_iter();
+            rows.filter(|row| row.is_wanted(&only)).count()
+        };
+        assert_eq!(wanted(&["ecsq"]), 4);
+        assert_eq!(wanted(&["ldlq-1-lambda30", "rtn-3"]), 2);
+        assert_eq!(wanted(&["ldlq"]), 0);
+    }
+}

@@ -1,0 +1,235 @@
+//! What was measured, as tables, a plot and sentences.
+
+use super::findings::{self, points};
+use super::measure::Row;
+use super::rows::{Family, Plan};
+use super::{Inputs, Results};
+use crate::report::{Axis, Cell, Plot, Scale, Section, Series, Style, Table, Text};
+
+/// The sections of a report.
+pub(super) fn of(inputs: &Inputs, results: &Results) -> Vec<Section> {
+    let rows = &results.rows;
+    let table = |title: &str, is_learned, note: &str| {
+        let shown = rows
+            .iter()
+            .filter(|(plan, _)| plan.family.is_learned() == is_learned);
+        Section::Table(table(title, shown, note))
+    };
+    vec![
+        Section::Text(Text {
+            title: "Quality: how it is measured".into(),
+            paragraphs: set_up(inputs, results),
+        }),
+        table(
+            "The paper's ablation",
+            true,
+            "Each of the first five adds to the one above it; λ is that of the pretrained codec. \
+             bpw linear: stored payload, scales and levels of the linear weights in bits a weight. \
+             bpw total: every byte of the output over all parameters, the embeddings kept as they are.",
+        ),
+        table(
+            "Beside it, on the same harness",
+            false,
+            "Rates of the baselines are computed from what they would store: codes, an f16 scale and a zero point \
+             of as many bits as a code for every group of 128 columns of a row (64 where 128 does not divide; \
+             GPTQ: the same, in its own order, first column to last, each group's grid from the compensated \
+             weights); for ECSQ the empirical entropy of each matrix and 16 bits a row; for k-means the codes \
+             and an f16 codebook for every matrix. The trellis' are those of its files.",
+        ),
+        Section::Plot(plot(rows)),
+        Section::Text(Text {
+            title: "What each step is worth".into(),
+            paragraphs: findings::of_the_ladder(rows),
+        }),
+        Section::Text(Text {
+            title: "Against each other at equal KL".into(),
+            paragraphs: findings::beside_it(rows),
+        }),
+    ]
+}
+
+fn set_up(inputs: &Inputs, results: &Results) -> Vec<String> {
+    let name = |path: &std::path::Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let mut paragraphs = vec![format!(
+        "KL divergence (nats a token, to the model as it was), perplexity and top-1 agreement of {} on the first \
+         {} tokens of {} in windows of {}. Hessians from 24 windows of 1024 tokens of {}, output Fisher from 24 of \
+         512. Only linear weights are quantised.",
+        name(&inputs.model),
+        inputs.max_tokens,
+        name(&inputs.texts.evaluation),
+        inputs.ctx,
+        name(&inputs.texts.calibration),
+    )];
+    if let Some((_, row)) = results.rows.first() {
+        paragraphs.push(format!(
+            "The original's perplexity there is {:.3}.",
+            row.evaluation.reference_perplexity
+        ));
+    }
+    if !results.missing.is_empty() {
+        let missing = results.missing.join(", ");
+        paragraphs.push(format!("Not measured, so not shown: {missing}."));
+    }
+    paragraphs
+}
+
+fn table<'a>(title: &str, rows: impl Iterator<Item = &'a (Plan, Row)>, note: &str) -> Table {
+    let columns = [
+        "what",
+        "at",
+        "bpw linear",
+        "bpw total",
+        "nMSE",
+        "perplexity",
+        "KL",
+        "± standard error",
+        "99 % KL",
+        "top-1 agreement, %",
+    ];
+    Table {
+        title: title.into(),
+        columns: columns.map(String::from).to_vec(),
+        rows: rows.map(|(plan, row)| cells(plan, row)).collect(),
+        note: Some(note.into()),
+    }
+}
+
+fn cells(plan: &Plan, row: &Row) -> Vec<Cell> {
+    let e = &row.evaluation;
+    let at = match plan.lambda {
+        Some(lambda) => format!("λ {lambda}"),
+        None => format!("{} bits", plan.rate),
+    };
+    vec![
+        plan.family.label().into(),
+        at.into(),
+        Cell::number(row.bpw_payload, 3),
+        Cell::number(row.bpw_total, 3),
+        Cell::number(row.nmse, 6),
+        Cell::number(e.perplexity, 3),
+        Cell::number(e.kl, 4),
+        Cell::number(e.kl_standard_error, 4),
+        Cell::number(e.kl_99_percent, 3),
+        Cell::number(100.0 * e.top1_agreement, 2),
+    ]
+}
+
+fn plot(rows: &[(Plan, Row)]) -> Plot {
+    let series = Family::ALL.into_iter().filter_map(|family| {
+        let points: Vec<(f64, f64)> = points(rows, family)
+            .into_iter()
+            .map(|point| (point.bits, point.kl))
+            .collect();
+        (!points.is_empty()).then(|| Series {
+            name: family.label().into(),
+            style: Style::Curve,
+            points,
+        })
+    });
+    Plot {
+        title: "KL divergence over bits of the linear weights".into(),
+        x: Axis {
+            label: "bits a linear weight".into(),
+            scale: Scale::Linear,
+        },
+        y: Axis {
+            label: "KL, nats a token".into(),
+            scale: Scale::Log,
+        },
+        series: series.collect(),
+        note: None,
+    }
+}
+
+/// Rows of every family, each a tenth of a bit better than the one before, for tests.
+#[cfg(test)]
+pub(super) fn sample_rows() -> Vec<(Plan, Row)> {
+    use super::program::Evaluation;
+    let plans = super::rows::all(&[30.0, 100.0], true);
+    let row = |plan: Plan| {
+        let bits = match plan.lambda {
+            Some(lambda) => lambda.log2() / 2.0,
+            None => plan.rate.parse().unwrap(),
+        };
+        let idx = Family::ALL.iter().position(|f| *f == plan.family).unwrap();
+        let kl = (-2.0 * (bits + 0.1 * idx as f64)).exp2();
+        let json = serde_json::json!({
+            "name": plan.name(),
+            "key": {
+                "model": "m", "calibration_text": "c", "evaluation_text": "e", "ctx": 1024,
+                "max_tokens": 4096, "codec": null, "command": "x",
+            },
+            "bpw_payload": bits,
+            "bpw_total": bits + 1.0,
+            "nmse": 0.01,
+            "evaluation": Evaluation {
+                n_tokens: 4092,
+                perplexity: 25.0,
+                reference_perplexity: 23.0,
+                kl,
+                kl_standard_error: 0.001,
+                kl_99_percent: 1.0,
+                top1_agreement: 0.9,
+            },
+            "seconds": [1.0, 2.0],
+        });
+        (plan, serde_json::from_value(json).unwrap())
+    };
+    plans.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::Texts;
+    use super::*;
+    use crate::report::Report;
+
+    #[test]
+    fn everything_measured_is_in_a_table_and_the_plot() {
+        let inputs = Inputs {
+            model: "models/small".into(),
+            cli: "nwc-cli".into(),
+            texts: Texts {
+                calibration: "a/valid.txt".into(),
+                evaluation: "a/test.txt".into(),
+            },
+            lambdas: vec![30.0, 100.0],
+            ctx: 1024,
+            max_tokens: 4096,
+            only: Vec::new(),
+            full: true,
+            out: "out".into(),
+        };
+        let results = Results {
+            rows: sample_rows(),
+            missing: vec!["rtn-9".into()],
+        };
+        let sections = of(&inputs, &results);
+        let mut n_rows = 0;
+        for section in &sections {
+            match section {
+                Section::Table(table) => {
+                    n_rows += table.rows.len();
+                    assert!(
+                        table
+                            .rows
+                            .iter()
+                            .all(|row| row.len() == table.columns.len())
+                    );
+                }
+                Section::Plot(plot) => assert_eq!(plot.series.len(), Family::ALL.len()),
+                Section::Text(text) => assert!(!text.paragraphs.is_empty()),
+            }
+        }
+        assert_eq!(n_rows, results.rows.len());
+        let report = Report {
+            title: "Quality".into(),
+            sections,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        report.write(dir.path()).unwrap();
+    }
+}
