@@ -203,3 +203,84 @@ fn remove(dir: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::collections::HashMap;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
+    use super::super::{rows, text::Texts};
+    use super::*;
+
+    /// Stands for `nwc-cli`: notes its arguments, makes what it is asked to make, prints figures.
+    const PROGRAM: &str = r#"#!/bin/sh
+echo "$*" >> "$(dirname "$0")/calls"
+case "$2" in
+    calibrate) while [ $# -gt 1 ]; do [ "$1" = --out ] && touch "$2"; shift; done ;;
+    compress) mkdir "$4" ;;
+    inspect) echo '{"totals": {"bpw_payload_linear": 3.5, "bpw_total": 4.5, "nmse": 0.01}}' ;;
+    eval) [ -d "$3" ] && echo '{"n_windows": 1, "n_tokens": 7, "perplexity": 9.5,
+        "reference_perplexity": 9, "kl": 0.05, "kl_standard_error": 0.01, "kl_99_percent": 0.2,
+        "top1_agreement": 0.9}' ;;
+esac
+"#;
+
+    #[test]
+    fn a_row_is_measured_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("model")).unwrap();
+        fs::write(path("model/config.json"), "{}").unwrap();
+        let values = [0; 64];
+        let weights = TensorView::new(Dtype::F32, vec![4, 4], &values).unwrap();
+        let bytes = safetensors::serialize(HashMap::from([("w", weights)]), None).unwrap();
+        fs::write(path("model/model.safetensors"), bytes).unwrap();
+        fs::write(path("a.txt"), "a").unwrap();
+        fs::write(path("b.txt"), "b").unwrap();
+        fs::write(path("nwc-cli"), PROGRAM).unwrap();
+        fs::set_permissions(path("nwc-cli"), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut inputs = Inputs {
+            model: path("model"),
+            cli: path("nwc-cli"),
+            texts: Texts {
+                calibration: path("a.txt"),
+                evaluation: path("b.txt"),
+            },
+            lambdas: vec![30.0],
+            ctx: 8,
+            max_tokens: 8,
+            only: Vec::new(),
+            full: false,
+            out: path("out"),
+        };
+        let plans = rows::all(&[30.0], false);
+        let plan = plans
+            .iter()
+            .find(|p| p.name() == "ldlq-128-lambda30")
+            .unwrap();
+        let bench = Bench::new(&inputs).unwrap();
+        bench.calibrate().unwrap();
+        bench.calibrate().unwrap();
+        assert_eq!(bench.kept(plan), None);
+        let row = bench.measure(plan).unwrap();
+        assert_eq!((row.bpw_payload, row.evaluation.kl), (3.5, 0.05));
+        assert_eq!(bench.kept(plan), Some(row));
+        assert!(!path("out/work/ldlq-128-lambda30").exists());
+        let calls = fs::read_to_string(path("calls")).unwrap();
+        let calls: Vec<_> = calls.lines().collect();
+        // One calibration, and the three commands of the row.
+        assert_eq!(calls.len(), 4, "{calls:?}");
+        assert!(
+            calls[1].contains("--embeddings keep --lambda 30 --stats")
+                && calls[1].ends_with("statistics.safetensors --ldlq-block 128"),
+            "{}",
+            calls[1]
+        );
+        // Evaluated on something else, it is another row.
+        inputs.max_tokens = 16;
+        assert_eq!(Bench::new(&inputs).unwrap().kept(plan), None);
+    }
+}
