@@ -116,7 +116,7 @@ fn gap(found: &Measurements) -> Figure {
             .filter(|rate| GAP_LAMBDAS.contains(&rate.lambda))
     };
     let mut figure = at_most(
-        "bpw_payload of the linear weights over ECSQ's entropy at equal nMSE, λ = 30 to 1000",
+        "bpw_payload (linear) over ECSQ's entropy at equal nMSE, λ 30 to 1000",
         format!("≤ {MAX_GAP} bit"),
         MAX_GAP,
         worst(asked_of(), |rate| rate.gap_to_ecsq),
@@ -150,7 +150,7 @@ fn decompress_time(found: &Measurements) -> Figure {
         format!("≤ {MAX_DECOMPRESS_S:.0} s on 2 cores"),
         MAX_DECOMPRESS_S,
         worst(&found.rates, |rate| Some(rate.decompress.wall_s)),
-        |value| format!("{value:.1} s, {} threads,", found.n_threads),
+        |value| format!("{value:.1} s"),
     )
 }
 
@@ -158,10 +158,7 @@ fn peak_memory(found: &Measurements) -> Figure {
     let limit = GIB + 4.0 * 4.0 * found.largest_tensor as f64;
     at_most(
         "Peak memory of decompress",
-        format!(
-            "≤ {:.0} MiB (1 GiB + 4 × the largest tensor in f32)",
-            limit / MIB
-        ),
+        format!("≤ {:.0} MiB (1 GiB + 4 × largest tensor)", limit / MIB),
         limit,
         worst(&found.rates, |rate| {
             rate.decompress.peak_bytes.map(|bytes| bytes as f64)
@@ -192,7 +189,7 @@ fn round_trip(found: &Measurements) -> Figure {
     let sum = |count: fn(&super::round_trip::RoundTrip) -> usize| trips().map(count).sum::<usize>();
     Figure {
         what: "Round trip at every λ",
-        asked: "uncoded tensors and files byte for byte, coded ones at the nMSE recorded".into(),
+        asked: "uncoded bytes equal, coded at the nMSE recorded".into(),
         measured: format!(
             "{} uncoded, {} coded tensors, {} files; {n_problems} problems",
             sum(|trip| trip.n_lossless),
