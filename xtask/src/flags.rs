@@ -53,7 +53,7 @@ pub(crate) struct ReproduceFlags {
     /// A local Hugging Face checkpoint folder to use instead of SmolLM2-135M-Instruct.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// Evaluation text (UTF-8); what needs text is left out where there is none.
+    /// Evaluation text (UTF-8): adds what `cargo xtask quality` measures, which takes long and needs LibTorch.
     #[arg(long, value_name = "FILE")]
     pub(crate) text: Option<PathBuf>,
     /// The rates to run, as the λ of the codecs.

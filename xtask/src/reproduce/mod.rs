@@ -1,4 +1,5 @@
 //! `cargo xtask reproduce`: compresses a real model at every rate, decompresses it, and writes the report.
+//! `cargo xtask pretrain`: trains the codec set that it takes.
 //!
 //! Measuring is done by an optimised build: the command builds one together with `nwc-cli` and goes on in it.
 
@@ -20,10 +21,15 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::flags::{PretrainFlags, ReproduceFlags};
+use crate::quality::{self, Texts};
 use crate::{libtorch, model, workspace};
 
 /// Set for the optimised build that is started here, so that it does not build again.
 const BUILT: &str = "NWC_XTASK_BUILT";
+
+/// Tokens in a window, and tokens in all, where quality is measured: as `cargo xtask quality` does by default.
+const QUALITY_CTX: usize = 1024;
+const QUALITY_TOKENS: usize = 4096;
 
 /// Everything that measuring needs, made ready.
 #[derive(Debug)]
@@ -50,6 +56,8 @@ pub(crate) fn run(flags: &ReproduceFlags) -> Result<()> {
     }
     if let Some(file) = &flags.text {
         ensure!(file.is_file(), "--text {}: no such file", file.display());
+        // Fails before anything is built.
+        Texts::find(Some(&Texts::find(None, None)?.calibration), Some(file))?;
     }
     let folder = release_folder()?;
     if env::var_os(BUILT).is_none() {
@@ -63,8 +71,12 @@ pub(crate) fn run(flags: &ReproduceFlags) -> Result<()> {
         out: flags.out.clone(),
         retrain: flags.retrain,
     };
-    let (found, report) = measure::measure(&plan)?;
+    let (found, mut report) = measure::measure(&plan)?;
     report.write_with(&found, &plan.out)?;
+    if let Some(inputs) = quality_inputs(&plan)? {
+        report.sections.extend(quality::sections(&inputs)?);
+        report.write_with(&found, &plan.out)?;
+    }
     writeln!(std::io::stdout(), "{}", figures::table(&found).to_text())?;
     let problems: Vec<_> = found
         .rates
@@ -124,9 +136,28 @@ fn build_and_go_on(folder: &Path, with_torch: bool) -> Result<()> {
     Ok(())
 }
 
-/// Training is the one part that runs in LibTorch.
+/// Training and running the language model are the parts that need LibTorch.
 fn needs_torch(flags: &ReproduceFlags) -> bool {
-    flags.retrain
+    flags.retrain || flags.text.is_some()
+}
+
+/// What the table of quality is made from; `None` without a text.
+fn quality_inputs(plan: &Plan) -> Result<Option<quality::Inputs>> {
+    let Some(text) = &plan.text else {
+        return Ok(None);
+    };
+    let calibration = Texts::find(None, None)?.calibration;
+    Ok(Some(quality::Inputs {
+        model: plan.model.clone(),
+        cli: plan.cli.clone(),
+        texts: Texts::find(Some(&calibration), Some(text))?,
+        lambdas: plan.lambdas.clone(),
+        ctx: QUALITY_CTX,
+        max_tokens: QUALITY_TOKENS,
+        only: Vec::new(),
+        full: false,
+        out: plan.out.join("quality"),
+    }))
 }
 
 /// The folder of optimised binaries beside the one this program lies in.
