@@ -81,7 +81,14 @@ fn write_safetensors(path: &Path, weight: impl Fn(f32) -> f32) {
 fn help_of_every_command() {
     let case = Case::new();
     let commands = [
-        "", "compress", "decompress", "inspect", "verify", "train", "calibrate", "eval",
+        "",
+        "compress",
+        "decompress",
+        "inspect",
+        "verify",
+        "train",
+        "calibrate",
+        "eval",
     ];
     let pages: Vec<String> = commands
         .iter()
@@ -99,12 +106,21 @@ fn there_and_back() {
     let said = case.ok(&["compress", "model", "packed", "--bpw", "6"]);
     assert!(said.contains("bpw_total"), "{said}");
     let table = case.ok(&["inspect", "packed"]);
-    for part in ["layer.weight", "trellis", "norm.weight", "lossless", "bpw_payload"] {
+    for part in [
+        "layer.weight",
+        "trellis",
+        "norm.weight",
+        "lossless",
+        "bpw_payload",
+    ] {
         assert!(table.contains(part), "{part} in {table}");
     }
     let json: Value = serde_json::from_str(&case.ok(&["inspect", "packed", "--json"])).unwrap();
     assert_eq!(json["tensors"].as_array().unwrap().len(), 2);
-    assert_eq!(case.ok(&["verify", "packed"]), "2 tensors and 1 files in order\n");
+    assert_eq!(
+        case.ok(&["verify", "packed"]),
+        "2 tensors and 1 files in order\n"
+    );
     assert_eq!(case.ok(&["-q", "decompress", "packed", "again"]), "");
     let config = |dir: &str| fs::read(case.path(dir).join("config.json")).unwrap();
     assert_eq!(config("model"), config("again"));
@@ -115,7 +131,10 @@ fn there_and_back() {
 fn errors_are_one_line_and_exit_with_2() {
     let case = Case::new();
     let said = case.fails(2, &["compress", "nowhere", "packed"]);
-    assert!(said.starts_with("error: ") && said.contains("nowhere"), "{said}");
+    assert!(
+        said.starts_with("error: ") && said.contains("nowhere"),
+        "{said}"
+    );
     case.ok(&["-q", "compress", "model", "packed", "--lambda", "30"]);
     let said = case.fails(2, &["compress", "model", "packed", "--lambda", "30"]);
     assert!(said.contains("packed exists"), "{said}");
@@ -126,8 +145,14 @@ fn errors_are_one_line_and_exit_with_2() {
     let said = case.fails(2, &["compress", "model", "b", "--bpw", "40"]);
     assert!(said.contains("40"), "{said}");
     let said = case.fails(2, &["compress", "model", "b", "--target-size", "10"]);
-    assert!(said.contains("10 bytes") && said.contains("not coded"), "{said}");
-    let said = case.fails(2, &["compress", "model", "b", "--bpw", "4", "--states", "7"]);
+    assert!(
+        said.contains("10 bytes") && said.contains("not coded"),
+        "{said}"
+    );
+    let said = case.fails(
+        2,
+        &["compress", "model", "b", "--bpw", "4", "--states", "7"],
+    );
     assert!(said.contains('7') && said.contains("256"), "{said}");
     let said = case.fails(2, &["decompress", "model", "b"]);
     assert!(said.contains("not compressed by nwc"), "{said}");

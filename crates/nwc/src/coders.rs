@@ -8,7 +8,7 @@ use nwc_codec::{Codec, NeuralCodec};
 use nwc_compensate::{LayerStatistics, LdlFactor, PAPER_DAMPING, quality_levels};
 use nwc_format::{Coding, Digest};
 
-use crate::coder::{CodedMatrix, NeuralCoder, TRANSPOSED, TrellisCoder};
+use crate::coder::{CodedMatrix, NeuralCoder, TRANSPOSED, TrellisCoder, tensor_scales};
 use crate::error::TensorError;
 use crate::options::{CodecChoice, CompressOptions, Progress, QualityLevels};
 use crate::plan::{Plan, Planned, Role};
@@ -214,8 +214,7 @@ impl<'a> Coders<'a> {
             (Codec::Trellis(codec), Some(trellis)) => TrellisCoder {
                 codec,
                 codec_id: &loaded.id,
-                factors: trellis.factors(name)?,
-                delta: trellis.delta(),
+                scales: &tensor_scales(weights, trellis.factors(name)?, trellis.delta())?,
                 feedback,
             }
             .code(weights),

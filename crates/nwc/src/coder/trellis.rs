@@ -21,10 +21,8 @@ const SCALES: &str = "scales";
 pub(crate) struct TrellisCoder<'a> {
     pub(crate) codec: &'a TrellisCodec,
     pub(crate) codec_id: &'a str,
-    /// Steps relative to `delta`.
-    pub(crate) factors: &'a StepFactors,
-    /// The model's one step.
-    pub(crate) delta: f64,
+    /// Steps and predicted scales, [`tensor_scales`].
+    pub(crate) scales: &'a TensorScales,
     /// Feedback of the error through this factor, so many columns at a time.
     pub(crate) feedback: Option<(&'a LdlFactor, usize)>,
 }
@@ -36,9 +34,9 @@ impl TrellisCoder<'_> {
         weights: ArrayView2<'_, f32>,
     ) -> Result<(CodedMatrix, Array2<f32>), TensorError> {
         let (rows, cols) = weights.dim();
-        let scales = tensor_scales(weights, self.factors, self.delta)?;
+        let scales = self.scales;
         let mut quantizer = ColumnQuantizer(
-            TrellisQuantizer::new(self.codec, &scales, rows, cols).map_err(codec_error)?,
+            TrellisQuantizer::new(self.codec, scales, rows, cols).map_err(codec_error)?,
         );
         let decoded = match self.feedback {
             Some((factor, block)) => {
@@ -47,7 +45,7 @@ impl TrellisCoder<'_> {
             None => no_feedback(weights, 1, &mut quantizer)?,
         };
         let symbols = quantizer.0.finish().map_err(codec_error)?;
-        let substreams = trellis::encode(self.codec, &scales, &symbols, Parallelism::Rayon)
+        let substreams = trellis::encode(self.codec, scales, &symbols, Parallelism::Rayon)
             .map_err(codec_error)?;
         let (nmse, nmse_normalized) = distortion(weights, decoded.view());
         let coded = CodedMatrix {
@@ -58,7 +56,7 @@ impl TrellisCoder<'_> {
                 NewSection::bytes(SCALES, scales.to_bytes().map_err(codec_error)?),
             ],
             parameters: BTreeMap::from([("nmse_normalized".to_owned(), nmse_normalized)]),
-            bits_estimated: trellis::ideal_bits(self.codec, &scales, &symbols)
+            bits_estimated: trellis::ideal_bits(self.codec, scales, &symbols)
                 .map_err(codec_error)?,
             nmse,
         };

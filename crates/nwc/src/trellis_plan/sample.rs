@@ -2,7 +2,7 @@
 
 use nwc_chunk::ndarray::{Array2, Axis};
 use nwc_codec::trellis::{TensorScales, TrellisCodec};
-use nwc_compensate::{LdlFactor, PAPER_DAMPING, StepBasis, StepFactors};
+use nwc_compensate::{LdlFactor, PAPER_DAMPING, ScalePrediction, StepBasis, StepFactors};
 
 use crate::coder::{TrellisCoder, tensor_scales};
 use crate::error::TensorError;
@@ -29,6 +29,8 @@ pub(super) struct Sample<'a> {
     pub(super) columns: Array2<f32>,
     pub(super) col_idx: Vec<usize>,
     pub(super) factors: StepFactors,
+    /// Of the whole matrix, at a step of 1.
+    prediction: ScalePrediction,
     pub(super) has_hessian: bool,
     pub(super) basis: StepBasis,
     /// Half of the mean log2 of squared weight over squared step at a step of 1: the rate up to a constant.
@@ -68,6 +70,8 @@ impl<'a> Sample<'a> {
         let allocation = StepFactors::allocate(weights.view(), d.as_deref(), fisher)
             .map_err(|e| wrong(e.into()))?;
         let factors = allocation.factors;
+        let prediction =
+            ScalePrediction::fit(weights.view(), &factors, 1.0).map_err(|e| wrong(e.into()))?;
         // Evenly spaced columns, at least one.
         let n_sampled = ((cols as f64 * share).ceil() as usize).clamp(1, cols.max(1));
         let col_idx: Vec<usize> = (0..n_sampled)
@@ -82,6 +86,7 @@ impl<'a> Sample<'a> {
             columns,
             col_idx,
             factors,
+            prediction,
             has_hessian: d.is_some(),
             basis: allocation.basis,
             log2_ratio,
@@ -99,20 +104,26 @@ impl<'a> Sample<'a> {
         (self.shape.0 * self.shape.1) as f64
     }
 
-    /// Steps and predicted scales of the sampled columns.
-    pub(super) fn scales(&self, delta: f64) -> Result<TensorScales> {
-        tensor_scales(self.columns.view(), &self.sampled_factors(), delta)
-            .map_err(|e| self.wrong(e))
+    /// Steps and predicted scales of the sampled columns, as the whole matrix predicts them.
+    pub(super) fn scales(&self, delta: f64) -> TensorScales {
+        // The fit at another step differs by that step alone, up to rounding.
+        let shift = (-4.0 * delta.log2()).round();
+        let shifted = |k: &i8| (f64::from(*k) + shift).clamp(-127.0, 127.0) as i8;
+        TensorScales {
+            tensor_step: self.factors.base_step(delta as f32),
+            row_step: self.factors.rows.clone(),
+            col_step: self.sampled(&self.factors.cols),
+            row_rms: self.prediction.rows.iter().map(shifted).collect(),
+            col_rms: self.sampled(&self.prediction.cols),
+        }
     }
 
     /// Bits and KL of the whole tensor, from the sampled columns coded without feedback.
     pub(super) fn predict(&self, codec: &TrellisCodec, delta: f64) -> Result<Predicted> {
-        let factors = self.sampled_factors();
         let coder = TrellisCoder {
             codec,
             codec_id: "",
-            factors: &factors,
-            delta,
+            scales: &self.scales(delta),
             feedback: None,
         };
         let (coded, decoded) = coder.code(self.columns.view()).map_err(|e| self.wrong(e))?;
@@ -157,20 +168,17 @@ impl<'a> Sample<'a> {
         let coder = TrellisCoder {
             codec,
             codec_id: "",
-            factors: &self.factors,
-            delta,
+            scales: &tensor_scales(weights.view(), &self.factors, delta)
+                .map_err(|e| self.wrong(e))?,
             feedback: factor.as_ref().map(|f| (f, ldlq_block)),
         };
         let (coded, _) = coder.code(weights.view()).map_err(|e| self.wrong(e))?;
         Ok(coded.n_bytes() as f64 * 8.0)
     }
 
-    /// The steps of the sampled columns alone.
-    fn sampled_factors(&self) -> StepFactors {
-        StepFactors {
-            cols: self.col_idx.iter().map(|&j| self.factors.cols[j]).collect(),
-            ..self.factors.clone()
-        }
+    /// What the sampled columns have of a column vector.
+    fn sampled(&self, cols: &[i8]) -> Vec<i8> {
+        self.col_idx.iter().map(|&j| cols[j]).collect()
     }
 
     fn wrong(&self, e: TensorError) -> Error {

@@ -145,11 +145,7 @@ impl Search<'_> {
     }
 
     fn fit(&self, delta: f64) -> Result<TrellisCodec> {
-        let scales = self
-            .samples
-            .par_iter()
-            .map(|s| s.scales(delta))
-            .collect::<Result<Vec<_>>>()?;
+        let scales: Vec<_> = self.samples.iter().map(|s| s.scales(delta)).collect();
         let n_most = self.samples.iter().map(|s| s.col_idx.len()).max();
         let all_columns: Vec<usize> = (0..n_most.unwrap_or(0)).collect();
         let samples: Vec<FitSample<'_>> = self
