@@ -42,6 +42,7 @@ impl TrainedCodec {
             "curve": self.curve,
         })
         .to_string()
+            + "\n"
     }
 }
 

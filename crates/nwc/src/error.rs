@@ -136,7 +136,7 @@ pub enum Error {
         /// The tensor.
         tensor: String,
         /// What is wrong with it.
-        source: TensorError,
+        source: Box<TensorError>,
     },
     /// A codec file cannot be used.
     #[error("codec {name}")]
@@ -217,7 +217,7 @@ impl Error {
         Self::Tensor {
             path: path.into(),
             tensor: tensor.into(),
-            source: source.into(),
+            source: Box::new(source.into()),
         }
     }
 }
