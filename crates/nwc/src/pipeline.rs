@@ -55,11 +55,7 @@ pub(crate) fn process_in_order<I: Sync, T: Send>(
     })
 }
 
-fn waves<'a, I>(
-    items: &'a [I],
-    cost: impl Fn(&I) -> usize,
-    budget: usize,
-) -> impl Iterator<Item = &'a [I]> {
+fn waves<I>(items: &[I], cost: impl Fn(&I) -> usize, budget: usize) -> impl Iterator<Item = &[I]> {
     let mut rest = items;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -115,7 +111,7 @@ mod tests {
     fn a_large_item_is_alone_in_its_wave() {
         let sizes = [1, 2, 50, 1, 1];
         let got: Vec<usize> = waves(&sizes, |&s| s, 4)
-            .map(<[i32]>::len)
+            .map(<[usize]>::len)
             .collect::<Vec<_>>();
         assert_eq!(got, [2, 1, 2]);
     }
