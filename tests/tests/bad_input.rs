@@ -1,4 +1,5 @@
 //! What is wrong is said clearly, and nothing half-written stays.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in helpers too")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! The plain-Rust codec gives what LibTorch gives, on exported values: LibTorch itself is not needed.
 //!
 //! `cargo run -p nwc-train --example export_parity -- fixtures/parity` writes the files again.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in helpers too")]
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Checkpoints through compression and back.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in helpers too")]
 
 use std::path::Path;
 

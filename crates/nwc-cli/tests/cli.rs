@@ -1,4 +1,5 @@
 //! The binary as a user meets it: help, exit codes, one-line errors, output.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in helpers too")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
