@@ -154,3 +154,15 @@ pub fn folder_bytes(dir: &Path) -> Vec<(String, Vec<u8>)> {
     files.sort();
     files
 }
+
+/// The codecs that `fixtures/v1` was made with, by the name of the folder.
+pub fn fixture_codecs() -> [(&'static str, nwc::CodecChoice); 2] {
+    let trellis = nwc::CodecChoice::Trellis {
+        target: nwc::RateTarget::BpwPayload(4.0),
+        n_states: 8,
+    };
+    [
+        ("neural", nwc::CodecChoice::Pretrained { lambda: 100.0 }),
+        ("trellis", trellis),
+    ]
+}

@@ -6,6 +6,7 @@ mod fixtures;
 mod flags;
 mod libtorch;
 mod model;
+mod optimized;
 mod quality;
 mod report;
 mod reproduce;

@@ -4,7 +4,6 @@
 //! A row is kept in a file of its own as soon as it is measured, so an interrupted run goes on where it was.
 
 mod baselines;
-mod build;
 mod compare;
 mod findings;
 mod folder;
@@ -24,7 +23,7 @@ use self::rows::{Family, Plan};
 pub(crate) use self::text::Texts;
 use crate::flags::QualityFlags;
 use crate::report::{Report, Section};
-use crate::{model, workspace};
+use crate::{model, optimized, workspace};
 
 /// What is measured with what.
 #[derive(Debug, Clone)]
@@ -70,15 +69,15 @@ struct Entry<'a> {
 pub(crate) fn run(flags: &QualityFlags) -> Result<()> {
     let texts = Texts::find(flags.calibration_text.as_deref(), flags.text.as_deref())?;
     check_flags(flags)?;
-    if !build::is_done() {
-        return build::build_and_go_on();
+    if !optimized::is_running() {
+        return optimized::build_and_go_on(true);
     }
     let inputs = Inputs {
         model: match &flags.model {
             Some(dir) => dir.clone(),
             None => model::provide()?,
         },
-        cli: build::cli()?,
+        cli: optimized::cli()?,
         texts,
         lambdas: flags.lambdas.clone(),
         ctx: flags.ctx,

@@ -13,19 +13,14 @@ mod round_trip;
 mod scalar;
 mod sections;
 
-use std::env;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::flags::{PretrainFlags, ReproduceFlags};
 use crate::quality::{self, Texts};
-use crate::{libtorch, model, workspace};
-
-/// Set for the optimised build that is started here, so that it does not build again.
-const BUILT: &str = "NWC_XTASK_BUILT";
+use crate::{model, optimized};
 
 /// Tokens in a window, and tokens in all, where quality is measured: as `cargo xtask quality` does by default.
 const QUALITY_CTX: usize = 1024;
@@ -59,13 +54,12 @@ pub(crate) fn run(flags: &ReproduceFlags) -> Result<()> {
         // Fails before anything is built.
         Texts::find(Some(&Texts::find(None, None)?.calibration), Some(file))?;
     }
-    let folder = release_folder()?;
-    if env::var_os(BUILT).is_none() {
-        return build_and_go_on(&folder, needs_torch(flags));
+    if !optimized::is_running() {
+        return optimized::build_and_go_on(needs_torch(flags));
     }
     let plan = Plan {
         model: model_folder(flags.model.as_deref())?,
-        cli: cli_in(&folder),
+        cli: optimized::cli()?,
         text: flags.text.clone(),
         lambdas,
         out: flags.out.clone(),
@@ -98,12 +92,11 @@ pub(crate) fn pretrain(flags: &PretrainFlags) -> Result<()> {
     if let Some(dir) = &flags.model {
         check_model(dir)?;
     }
-    let folder = release_folder()?;
-    if env::var_os(BUILT).is_none() {
-        return build_and_go_on(&folder, true);
+    if !optimized::is_running() {
+        return optimized::build_and_go_on(true);
     }
     let model = model_folder(flags.model.as_deref())?;
-    codecs::replace_set(&cli_in(&folder), &model, &lambdas)
+    codecs::replace_set(&optimized::cli()?, &model, &lambdas)
 }
 
 fn model_folder(given: Option<&Path>) -> Result<PathBuf> {
@@ -111,29 +104,6 @@ fn model_folder(given: Option<&Path>) -> Result<PathBuf> {
         Some(dir) => Ok(dir.to_path_buf()),
         None => model::provide(),
     }
-}
-
-fn cli_in(folder: &Path) -> PathBuf {
-    folder.join(format!("nwc-cli{}", env::consts::EXE_SUFFIX))
-}
-
-fn build_and_go_on(folder: &Path, with_torch: bool) -> Result<()> {
-    let mut build = workspace::cargo();
-    // In one command, so that cargo settles the features of what both use once.
-    build.args(["build", "--release", "-p", "xtask", "-p", "nwc-cli"]);
-    let mut go_on = Command::new(folder.join(format!("xtask{}", env::consts::EXE_SUFFIX)));
-    go_on.args(env::args_os().skip(1)).env(BUILT, "1");
-    if with_torch {
-        let libtorch = libtorch::provide()?;
-        build
-            .args(["--features", "nwc-cli/torch"])
-            .envs(libtorch.env());
-        go_on.envs(libtorch.env());
-    }
-    workspace::step("build, optimised", &mut build)?;
-    let status = go_on.status().context("cannot start the optimised build")?;
-    ensure!(status.success(), "the optimised build failed ({status})");
-    Ok(())
 }
 
 /// Training and running the language model are the parts that need LibTorch.
@@ -158,15 +128,6 @@ fn quality_inputs(plan: &Plan) -> Result<Option<quality::Inputs>> {
         full: false,
         out: plan.out.join("quality"),
     }))
-}
-
-/// The folder of optimised binaries beside the one this program lies in.
-fn release_folder() -> Result<PathBuf> {
-    let program = env::current_exe().context("cannot tell where this program lies")?;
-    let target = program.ancestors().nth(2);
-    Ok(target
-        .with_context(|| format!("{} lies in no build folder", program.display()))?
-        .join("release"))
 }
 
 fn checked_lambdas(lambdas: &[f64]) -> Result<Vec<f64>> {

@@ -1,7 +1,7 @@
 //! Statistics files: what calibration found out about a model's layers.
 //!
-//! A safetensors file: `hessian.{key}` holds the lower triangle of E[x xᵀ], row by row, f32, once for
-//! all linears that share the input; `fisher.{tensor}` holds E[g²] of a linear's output, f32;
+//! A safetensors file: `hessian.{key}` holds the lower triangle of `E[x xᵀ]`, row by row, f32, once for
+//! all linears that share the input; `fisher.{tensor}` holds `E[g²]` of a linear's output, f32;
 //! `__metadata__["nwc_statistics"]` is the JSON of [`StatisticsInfo`].
 
 mod reader;

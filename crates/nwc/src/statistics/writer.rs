@@ -104,7 +104,7 @@ impl StatisticsWriter {
         self.has(&format!("fisher.{linear}"))
     }
 
-    /// Adds E[x xᵀ], `[in, in]`, of the input that all of `linears` (weight tensors' names) share.
+    /// Adds `E[x xᵀ]`, `[in, in]`, of the input that all of `linears` (weight tensors' names) share.
     ///
     /// # Errors
     /// [`Error::Io`] where the disk refuses; [`Error::Argument`] where it is not square.
@@ -137,7 +137,7 @@ impl StatisticsWriter {
         self.add(part, triangle)
     }
 
-    /// Adds E[g²] of each output of the linear whose weight tensor is `linear`, `[out]`.
+    /// Adds `E[g²]` of each output of the linear whose weight tensor is `linear`, `[out]`.
     ///
     /// # Errors
     /// [`Error::Io`] where the disk refuses.

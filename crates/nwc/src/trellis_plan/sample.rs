@@ -35,7 +35,7 @@ pub(super) struct Sample<'a> {
     pub(super) basis: StepBasis,
     /// Half of the mean log2 of squared weight over squared step at a step of 1: the rate up to a constant.
     pub(super) log2_ratio: f64,
-    /// E[g²] a row and D a column, in the units of the KL divergence; empty where unknown.
+    /// `E[g²]` a row and D a column, in the units of the KL divergence; empty where unknown.
     row_importance: Vec<f64>,
     col_importance: Vec<f64>,
 }

@@ -1,4 +1,4 @@
-//! Goes on in an optimised build of this program, made together with an `nwc-cli` that has LibTorch.
+//! The optimised build that measuring goes on in, made together with `nwc-cli`.
 
 use std::env;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::{libtorch, workspace};
 const BUILT: &str = "NWC_XTASK_BUILT";
 
 /// Whether this is the optimised build.
-pub(super) fn is_done() -> bool {
+pub(crate) fn is_running() -> bool {
     env::var_os(BUILT).is_some()
 }
 
@@ -20,36 +20,35 @@ pub(super) fn is_done() -> bool {
 ///
 /// # Errors
 /// Where this program lies in no build folder.
-pub(super) fn cli() -> Result<PathBuf> {
-    Ok(release_folder()?.join(format!("nwc-cli{}", env::consts::EXE_SUFFIX)))
+pub(crate) fn cli() -> Result<PathBuf> {
+    Ok(folder()?.join(format!("nwc-cli{}", env::consts::EXE_SUFFIX)))
 }
 
 /// Builds, and runs the optimised build with the arguments of this one.
 ///
 /// # Errors
-/// Where LibTorch cannot be had, the build fails or what it was built for does.
-pub(super) fn build_and_go_on() -> Result<()> {
-    let folder = release_folder()?;
-    let libtorch = libtorch::provide()?;
+/// Where LibTorch is asked for and cannot be had, the build fails, or what it was built for does.
+pub(crate) fn build_and_go_on(with_torch: bool) -> Result<()> {
     let mut build = workspace::cargo();
     // In one command, so that cargo settles the features of what both use once.
-    build
-        .args(["build", "--release", "-p", "xtask", "-p", "nwc-cli"])
-        .args(["--features", "nwc-cli/torch"])
-        .envs(libtorch.env());
+    build.args(["build", "--release", "-p", "xtask", "-p", "nwc-cli"]);
+    let mut go_on = Command::new(folder()?.join(format!("xtask{}", env::consts::EXE_SUFFIX)));
+    go_on.args(env::args_os().skip(1)).env(BUILT, "1");
+    if with_torch {
+        let libtorch = libtorch::provide()?;
+        build
+            .args(["--features", "nwc-cli/torch"])
+            .envs(libtorch.env());
+        go_on.envs(libtorch.env());
+    }
     workspace::step("build, optimised", &mut build)?;
-    let status = Command::new(folder.join(format!("xtask{}", env::consts::EXE_SUFFIX)))
-        .args(env::args_os().skip(1))
-        .env(BUILT, "1")
-        .envs(libtorch.env())
-        .status()
-        .context("cannot start the optimised build")?;
-    ensure!(status.success(), "quality failed ({status})");
+    let status = go_on.status().context("cannot start the optimised build")?;
+    ensure!(status.success(), "the optimised build failed ({status})");
     Ok(())
 }
 
 /// The folder of optimised binaries beside the one this program lies in.
-fn release_folder() -> Result<PathBuf> {
+fn folder() -> Result<PathBuf> {
     let program = env::current_exe().context("cannot tell where this program lies")?;
     let target = program.ancestors().nth(2);
     Ok(target
