@@ -145,6 +145,17 @@ impl TrainConfig {
         }
     }
 
+    /// The same training in `n_steps` steps: every phase keeps its share.
+    pub fn with_steps(mut self, n_steps: usize) -> Self {
+        let whole = self.n_steps().max(1) as u128;
+        // A share of n_steps is no larger than it.
+        let share = |part: usize| (part as u128 * n_steps as u128 / whole) as usize;
+        self.n_rounding_steps = share(self.n_rounding_steps);
+        self.n_density_steps = share(self.n_density_steps);
+        self.n_noise_steps = n_steps - self.n_rounding_steps;
+        self
+    }
+
     /// Steps of both phases.
     pub fn n_steps(&self) -> usize {
         self.n_noise_steps.saturating_add(self.n_rounding_steps)
@@ -245,6 +256,11 @@ mod tests {
         for name in ["paper", "small", "tiny"] {
             let config = TrainConfig::preset(name, 100.0).unwrap();
             config.validate().unwrap();
+            for n_steps in [1, 2, 7, 100_000] {
+                let shortened = config.clone().with_steps(n_steps);
+                shortened.validate().unwrap();
+                assert_eq!(shortened.n_steps(), n_steps);
+            }
             let json = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
         }

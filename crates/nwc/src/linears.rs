@@ -7,6 +7,7 @@ use nwc_chunk::ndarray::Array2;
 use nwc_chunk::{normalize_rows_in_place, row_scales};
 
 use nwc_format::Digest;
+use tempfile::NamedTempFile;
 
 use crate::options::{Embeddings, NonFinite};
 use crate::plan::{Plan, Role};
@@ -46,6 +47,19 @@ pub fn digest(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
 }
 
+/// A temporary file in `dir` that has, once it is renamed, the mode that new files have.
+pub(crate) fn temp_file_in(dir: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".nwc-partial-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Less what the user's umask takes away.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(dir)
+}
+
 /// Writes a file whole: beside its place first, then under its name; an existing one is replaced.
 ///
 /// # Errors
@@ -56,9 +70,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
         _ => Path::new("."),
     };
     let write = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".nwc-partial-")
-            .tempfile_in(parent)?;
+        let mut file = temp_file_in(parent)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;

@@ -9,10 +9,9 @@ use nwc_chunk::ndarray::ArrayView2;
 use nwc_format::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tempfile::NamedTempFile;
 
 use super::{HessianEntry, STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo};
-use crate::linears::write_file;
+use crate::linears::{temp_file_in, write_file};
 use crate::{Error, Result};
 
 /// Name of the file that says which calibration a folder of parts belongs to.
@@ -204,7 +203,7 @@ impl StatisticsWriter {
     }
 
     fn assemble(&self, header: &[u8]) -> std::io::Result<()> {
-        let mut whole = BufWriter::with_capacity(1 << 20, NamedTempFile::new_in(&self.dir)?);
+        let mut whole = BufWriter::with_capacity(1 << 20, temp_file_in(&self.dir)?);
         whole.write_all(&(header.len() as u64).to_le_bytes())?;
         whole.write_all(header)?;
         for part in &self.parts {

@@ -10,9 +10,6 @@ use crate::plan::{Planned, Role};
 use crate::statistics::Statistics;
 use crate::{Error, Result};
 
-/// Side information costs about so many bits a row and a column: a step and a predicted scale.
-const SIDE_BITS: f64 = 6.0;
-
 /// What a step gives, as predicted from the sample.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Predicted {
@@ -106,15 +103,26 @@ impl<'a> Sample<'a> {
 
     /// Steps and predicted scales of the sampled columns, as the whole matrix predicts them.
     pub(super) fn scales(&self, delta: f64) -> TensorScales {
+        let whole = self.whole_scales(delta);
+        let sampled = |cols: &[i8]| self.col_idx.iter().map(|&j| cols[j]).collect();
+        TensorScales {
+            col_step: sampled(&whole.col_step),
+            col_rms: sampled(&whole.col_rms),
+            ..whole
+        }
+    }
+
+    /// Steps and predicted scales of the whole matrix.
+    fn whole_scales(&self, delta: f64) -> TensorScales {
         // The fit at another step differs by that step alone, up to rounding.
         let shift = (-4.0 * delta.log2()).round();
         let shifted = |k: &i8| (f64::from(*k) + shift).clamp(-127.0, 127.0) as i8;
         TensorScales {
             tensor_step: self.factors.base_step(delta as f32),
             row_step: self.factors.rows.clone(),
-            col_step: self.sampled(&self.factors.cols),
+            col_step: self.factors.cols.clone(),
             row_rms: self.prediction.rows.iter().map(shifted).collect(),
-            col_rms: self.sampled(&self.prediction.cols),
+            col_rms: self.prediction.cols.clone(),
         }
     }
 
@@ -127,8 +135,12 @@ impl<'a> Sample<'a> {
             feedback: None,
         };
         let (coded, decoded) = coder.code(self.columns.view()).map_err(|e| self.wrong(e))?;
-        let (rows, cols) = self.shape;
-        let whole = cols as f64 / self.col_idx.len().max(1) as f64;
+        let side_bytes = self
+            .whole_scales(delta)
+            .to_bytes()
+            .map_err(|e| self.wrong(TensorError::Codec(e.into())))?
+            .len();
+        let whole = self.shape.1 as f64 / self.col_idx.len().max(1) as f64;
         let mut kl = 0.0;
         if !self.row_importance.is_empty() && !self.col_importance.is_empty() {
             for ((i, k), &w) in self.columns.indexed_iter() {
@@ -137,7 +149,7 @@ impl<'a> Sample<'a> {
             }
         }
         Ok(Predicted {
-            bits: coded.bits_estimated * whole + SIDE_BITS * (rows + cols) as f64,
+            bits: coded.bits_estimated * whole + 8.0 * side_bytes as f64,
             kl: kl * whole,
         })
     }
@@ -174,11 +186,6 @@ impl<'a> Sample<'a> {
         };
         let (coded, _) = coder.code(weights.view()).map_err(|e| self.wrong(e))?;
         Ok(coded.n_bytes() as f64 * 8.0)
-    }
-
-    /// What the sampled columns have of a column vector.
-    fn sampled(&self, cols: &[i8]) -> Vec<i8> {
-        self.col_idx.iter().map(|&j| cols[j]).collect()
     }
 
     fn wrong(&self, e: TensorError) -> Error {

@@ -20,10 +20,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
     config.device = device(&args.device)?;
     if let Some(steps) = args.steps {
         ensure!(steps > 0, "--steps is 0, allowed: 1 and more");
-        // The share of the second phase stays.
-        let rounding = steps * config.n_rounding_steps / config.n_steps().max(1);
-        config.n_rounding_steps = rounding;
-        config.n_noise_steps = steps - rounding;
+        config = config.with_steps(steps);
     }
     config.validate()?;
     let data = training_data(&args.in_dir, &args.preset)?;
