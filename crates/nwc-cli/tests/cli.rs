@@ -104,7 +104,7 @@ fn help_of_every_command() {
 #[test]
 fn there_and_back() {
     let case = Case::new();
-    let said = case.ok(&["compress", "model", "packed", "--bpw", "6"]);
+    let said = case.ok(&["compress", "model", "packed", "--payload-bpw", "6"]);
     assert!(said.contains("bpw_total"), "{said}");
     let table = case.ok(&["inspect", "packed"]);
     for part in [
@@ -184,7 +184,7 @@ fn matrices_without_any_spread() {
     ] {
         let case = Case::new();
         write_safetensors(&case.path("model/model.safetensors"), weight);
-        for (codec, value) in [("--lambda", "300"), ("--bpw", "6")] {
+        for (codec, value) in [("--lambda", "300"), ("--payload-bpw", "6")] {
             let packed = format!("{name}{codec}");
             let output = case.run(&["-q", "compress", "model", &packed, codec, value]);
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
