@@ -28,6 +28,8 @@ const SAMPLE_WEIGHTS: usize = 2 << 20;
 const EMBEDDING_EXTRA_BITS: f64 = 1.0;
 /// A size that misses what was asked for by less is accepted; half of what is promised.
 const TOLERANCE: f64 = 0.0025;
+/// Most bits a weight that one of them corrects.
+const MAX_CORRECTION: f64 = 0.5;
 /// Whole codings spent on hitting a size.
 const MAX_CORRECTIONS: usize = 3;
 /// Payload rates that a trellis can be asked for, bits a weight.
@@ -134,7 +136,8 @@ impl TrellisPlan {
         tracing::info!(off, missing, "size missed, coding again with another step");
         let mut better = self.clone();
         // A weight gains one bit when the step is halved; at low rates less, which another try mends.
-        better.delta *= (-missing).exp2();
+        // Tables reach no further than the scales that they were fitted to, so it moves in small steps.
+        better.delta *= (-missing.clamp(-MAX_CORRECTION, MAX_CORRECTION)).exp2();
         better.n_corrections += 1;
         Some(better)
     }

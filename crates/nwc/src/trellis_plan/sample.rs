@@ -202,5 +202,9 @@ fn log2_ratio(columns: &Array2<f32>, factors: &StepFactors, col_idx: &[usize]) -
             (f64::from(w) / f64::from(step)).powi(2)
         })
         .sum();
-    0.5 * (energy / n).max(1e-300).log2()
+    match energy > 0.0 {
+        true => 0.5 * (energy / n).log2(),
+        // Nothing but zeros: any step will do.
+        false => 0.0,
+    }
 }

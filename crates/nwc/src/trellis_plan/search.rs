@@ -13,7 +13,11 @@ use crate::statistics::Statistics;
 use crate::{Error, Result};
 
 /// Turns of the search; rate falls by a bit and KL grows fourfold when the step doubles, so few suffice.
-const MAX_TURNS: usize = 6;
+const MAX_TURNS: usize = 12;
+/// A step that moves by more than this has tables fitted anew.
+const REFIT_OCTAVES: f64 = 0.05;
+/// Largest move of a turn: far from its tables a prediction says little.
+const MAX_OCTAVES: f64 = 4.0;
 /// The KL aimed at lies a little lower than what was asked for, so that the prediction's noise stays below it.
 const KL_MARGIN: f64 = 0.97;
 
@@ -76,8 +80,10 @@ impl Search<'_> {
                 _ => 0.0,
             };
             tracing::debug!(turn, delta, octaves, "step search");
-            delta *= octaves.clamp(-8.0, 8.0).exp2();
-            if turn == 1 {
+            let octaves = octaves.clamp(-MAX_OCTAVES, MAX_OCTAVES);
+            delta *= octaves.exp2();
+            // Tables reach no further than the scales that they were fitted to.
+            if octaves.abs() > REFIT_OCTAVES {
                 codec = self.fit(delta)?;
             }
             if turn > 1 && octaves.abs() < 2e-3 {
