@@ -136,7 +136,11 @@ impl TrellisCodec {
     }
 }
 
-/// `config` without the buckets that no weight of the samples' matrices falls into.
+/// Buckets kept on either side of those that the samples use: an octave, so that a codec fitted at one step still
+/// codes at its neighbours.
+const MARGIN_BUCKETS: usize = 4;
+
+/// `config` without the buckets that no weight of the samples' matrices comes near.
 fn narrowed(config: TrellisConfig, samples: &[FitSample<'_>]) -> TrellisConfig {
     let range = |exponents: &[i8]| {
         let exponents = exponents.iter().map(|&e| i32::from(e));
@@ -152,8 +156,9 @@ fn narrowed(config: TrellisConfig, samples: &[FitSample<'_>]) -> TrellisConfig {
     let Some((low, high)) = ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
         return config;
     };
-    let first = config.first_table(low) / 2;
-    let last = config.first_table(high) / 2;
+    let first = (config.first_table(low) / 2).saturating_sub(MARGIN_BUCKETS);
+    let end = usize::from(config.n_buckets) - 1;
+    let last = (config.first_table(high) / 2 + MARGIN_BUCKETS).min(end);
     TrellisConfig {
         min_bucket: config.min_bucket + first as i16,
         n_buckets: (last - first + 1) as u16,
