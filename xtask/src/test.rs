@@ -66,7 +66,7 @@ pub(crate) fn run(flags: &TestFlags) -> Result<()> {
         Some(dir) => tests.env("NWC_TEST_MODEL", dir),
         None => tests.env_remove("NWC_TEST_MODEL"),
     };
-    workspace::step("tests", &mut tests)
+    workspace::last_step("tests", &mut tests)
 }
 
 fn lints(title: &str, command: &mut Command) -> Result<()> {

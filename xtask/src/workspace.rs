@@ -80,15 +80,24 @@ pub(crate) fn title(text: &str) {
 /// # Errors
 /// Where it cannot be started or does not succeed.
 pub(crate) fn step(text: &str, command: &mut Command) -> Result<()> {
-    title(text);
     let start = Instant::now();
+    last_step(text, command)?;
+    eprintln!("    done in {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// As [`step`], with nothing said after the command's own last line.
+///
+/// # Errors
+/// As [`step`].
+pub(crate) fn last_step(text: &str, command: &mut Command) -> Result<()> {
+    title(text);
     let status = command
         .status()
         .with_context(|| format!("cannot start `{}`", shown(command)))?;
     if !status.success() {
         bail!("step '{text}' failed ({status}): `{}`", shown(command));
     }
-    eprintln!("    done in {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }
 
