@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use nwc_compensate::{Hessian, LayerStatistics};
-use nwc_format::Digest;
-use safetensors::SafeTensors;
+use nwc_format::{DType, Digest, Header, Limits};
 
 use super::{STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo};
 use crate::mapped::MappedFile;
@@ -24,7 +23,7 @@ impl Statistics {
     /// Opens `path` and checks its header.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Header`] where it is no safetensors file, [`Error::Statistics`] where it is one of
+    /// [`Error::Io`], [`Error::Container`] where it is no safetensors file, [`Error::Statistics`] where it is one of
     /// something else or of another version.
     pub fn open(path: &Path) -> Result<Self> {
         let file = MappedFile::open(path)?;
@@ -32,20 +31,13 @@ impl Statistics {
             path: path.into(),
             detail,
         };
-        let (header_len, metadata) =
-            SafeTensors::read_metadata(&file).map_err(|e| Error::Header {
-                path: path.into(),
-                detail: format!("not a valid safetensors file: {e}"),
-            })?;
-        let json = metadata
-            .metadata()
-            .as_ref()
-            .and_then(|m| m.get(STATISTICS_KEY))
-            .ok_or_else(|| {
-                wrong(format!(
-                    "no {STATISTICS_KEY} entry: it holds something else"
-                ))
-            })?;
+        let header = Header::parse(&file, file.len() as u64, &Limits::default())
+            .map_err(|e| Error::container(path, e))?;
+        let json = header.metadata().get(STATISTICS_KEY).ok_or_else(|| {
+            wrong(format!(
+                "no {STATISTICS_KEY} entry: it holds something else"
+            ))
+        })?;
         let version: u64 = serde_json::from_str::<serde_json::Value>(json)
             .ok()
             .and_then(|v| v.get("version")?.as_u64())
@@ -60,15 +52,16 @@ impl Statistics {
             source,
         })?;
         let mut tensors = HashMap::new();
-        for (name, tensor) in metadata.tensors() {
-            if tensor.dtype != safetensors::Dtype::F32 {
-                return Err(wrong(format!("{name} is {:?}, expected F32", tensor.dtype)));
+        for entry in header.entries() {
+            if entry.dtype != DType::F32 {
+                return Err(wrong(format!(
+                    "{} is {}, expected F32",
+                    entry.name, entry.dtype
+                )));
             }
-            let start = header_len + 8;
-            tensors.insert(
-                name,
-                start + tensor.data_offsets.0..start + tensor.data_offsets.1,
-            );
+            // The parser has checked that every range lies in the file, which is mapped.
+            let range = entry.range.start as usize..entry.range.end as usize;
+            tensors.insert(entry.name.clone(), range);
         }
         Ok(Self {
             file,

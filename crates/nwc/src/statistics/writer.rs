@@ -1,14 +1,13 @@
 //! Writing statistics as calibration finds them: one Hessian in memory at a time, nothing lost on the way.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nwc_chunk::ndarray::ArrayView2;
-use nwc_format::Digest;
+use nwc_format::{DType, Digest, PlainWriter, plain_header_bytes};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{HessianEntry, STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo};
 use crate::linears::{temp_file_in, write_file};
@@ -165,20 +164,11 @@ impl StatisticsWriter {
     ) -> Result<()> {
         // The order that parts were found in differs from run to run.
         self.parts.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut linears = std::collections::BTreeMap::new();
-        let mut header = Map::new();
-        let mut end = 0;
+        let mut linears = BTreeMap::new();
         for part in &self.parts {
-            let start = end;
-            end += 4 * part.len;
-            header.insert(
-                part.name.clone(),
-                json!({"dtype": "F32", "shape": [part.len], "data_offsets": [start, end]}),
-            );
             for linear in &part.linears {
-                let key = part.name.trim_start_matches("hessian.").to_owned();
                 let entry = HessianEntry {
-                    key,
+                    key: part.name.trim_start_matches("hessian.").to_owned(),
                     n_tokens: part.n_tokens,
                     transposed: self.transposed.contains(linear),
                 };
@@ -193,25 +183,30 @@ impl StatisticsWriter {
             n_fisher_tokens,
             linears,
         };
-        let metadata = json!({ STATISTICS_KEY: json!(info).to_string() });
-        header.insert("__metadata__".into(), metadata);
-        let mut header = Value::Object(header).to_string().into_bytes();
-        header.resize(header.len().next_multiple_of(8), b' ');
-        self.assemble(&header)
-            .map_err(|e| Error::io("write", &self.path, e))?;
+        let metadata = BTreeMap::from([(STATISTICS_KEY.to_owned(), json!(info).to_string())]);
+        self.assemble(&metadata)?;
         fs::remove_dir_all(&self.dir).map_err(|e| Error::io("remove", &self.dir, e))
     }
 
-    fn assemble(&self, header: &[u8]) -> std::io::Result<()> {
-        let mut whole = BufWriter::with_capacity(1 << 20, temp_file_in(&self.dir)?);
-        whole.write_all(&(header.len() as u64).to_le_bytes())?;
-        whole.write_all(header)?;
-        for part in &self.parts {
-            std::io::copy(&mut File::open(self.file(&part.name, "f32"))?, &mut whole)?;
+    fn assemble(&self, metadata: &BTreeMap<String, String>) -> Result<()> {
+        let wrong = |e| Error::container(&self.path, e);
+        let io = |e| Error::io("write", &self.path, e);
+        let tensors: Vec<(String, DType, Vec<usize>)> = self
+            .parts
+            .iter()
+            .map(|part| (part.name.clone(), DType::F32, vec![part.len]))
+            .collect();
+        let reserve = plain_header_bytes(&tensors, metadata).map_err(wrong)?;
+        let file = temp_file_in(&self.dir).map_err(io)?;
+        let mut writer = PlainWriter::new(file, reserve).map_err(wrong)?;
+        for (name, dtype, shape) in &tensors {
+            let path = self.file(name, "f32");
+            let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+            writer.tensor(name, *dtype, shape, &bytes).map_err(wrong)?;
         }
-        let whole = whole.into_inner().map_err(|e| e.into_error())?;
-        whole.as_file().sync_all()?;
-        whole.persist(&self.path).map_err(|e| e.error)?;
+        let file = writer.finish(metadata).map_err(wrong)?;
+        file.as_file().sync_all().map_err(io)?;
+        file.persist(&self.path).map_err(|e| io(e.error))?;
         Ok(())
     }
 
