@@ -24,7 +24,7 @@ pub fn run(cli: Cli) -> ExitCode {
         // Whoever read our output has seen enough.
         Err(err) if outcome::is_broken_pipe(&err) => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("error: {err:#}");
+            eprintln!("error: {}", outcome::chain(err.as_ref()));
             ExitCode::from(2)
         }
     }

@@ -25,14 +25,31 @@ pub(crate) fn is_broken_pipe(err: &anyhow::Error) -> bool {
         .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The error with everything below it, on one line.
+/// The error with everything below it, on one line; what an error already quotes of the one below is not said twice.
 pub(crate) fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut source = err.source();
     while let Some(below) = source {
-        text.push_str(": ");
-        text.push_str(&below.to_string());
+        let said = below.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         source = below.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chain;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let full = std::io::Error::other("disk full");
+        let err = anyhow::Error::new(full).context("cannot write: disk full");
+        assert_eq!(chain(err.as_ref()), "cannot write: disk full");
+        let err = anyhow::anyhow!("disk full").context("cannot write");
+        assert_eq!(chain(err.as_ref()), "cannot write: disk full");
+    }
 }
