@@ -70,11 +70,15 @@ fn check_compiler(chosen: Option<OsString>, names: &[&str]) -> Result<()> {
         Some(name) => vec![name],
         None => names.iter().map(OsString::from).collect(),
     };
-    let starts = |name: &OsString| Command::new(name).arg("--version").output().is_ok();
-    if tried.iter().any(starts) {
+    let tried: Vec<_> = tried.iter().map(|name| name.to_string_lossy()).collect();
+    let starts = |name: &str| Command::new(name).arg("--version").output().is_ok();
+    // `CXX` may have arguments, as in `ccache g++`.
+    let mut programs = tried
+        .iter()
+        .filter_map(|name| name.split_whitespace().next());
+    if programs.any(starts) {
         return Ok(());
     }
-    let tried: Vec<_> = tried.iter().map(|name| name.to_string_lossy()).collect();
     bail!(
         "no C++ compiler (tried {}), which builds llama.cpp: `apt install g++`, or set CXX; {INSTEAD}",
         tried.join(", ")

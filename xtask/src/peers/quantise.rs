@@ -39,22 +39,46 @@ pub(crate) fn quantise(type_name: &str, model: &Path, to: &Path) -> Result<Quant
     let python = environment::provide()?;
     let bytes = model::stored()?;
     let original = Gguf::parse(&bytes)?;
-    let between = tempfile::Builder::new()
-        .prefix(".quantising-")
-        .tempdir_in(super::dir())?;
-    let source = between.path().join("f32.gguf");
-    gguf_file::write(model, &original, &source)?;
-    run(&python, &source, type_name, between.path())?;
-    let text = fs::read(between.path().join("tensors.json"))?;
+    // A fixed place, so that what an interrupted run leaves is taken away by the next.
+    let between = super::dir().join("between");
+    remove(&between)?;
+    fs::create_dir_all(&between).with_context(|| format!("cannot make {}", between.display()))?;
+    let quantised = have_quantised(&python, type_name, model, &original, &between)
+        .and_then(|stored| put_back(&Llama::from_gguf(&original)?, &stored, &between, model, to));
+    remove(&between)?;
+    quantised
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Has llama.cpp's matrices put into the folder `out`, and says how each is stored.
+fn have_quantised(
+    python: &Path,
+    type_name: &str,
+    model: &Path,
+    original: &Gguf<'_>,
+    out: &Path,
+) -> Result<BTreeMap<String, Stored>> {
+    let source = out.join("f32.gguf");
+    gguf_file::write(model, original, &source)?;
+    run(python, &source, type_name, out)?;
+    let text = fs::read(out.join("tensors.json")).context("cannot read tensors.json")?;
     let stored: BTreeMap<String, Stored> =
         serde_json::from_slice(&text).context("cannot read what quantise.py wrote")?;
-    put_back(
-        &Llama::from_gguf(&original)?,
-        &stored,
-        between.path(),
-        model,
-        to,
-    )
+    let given = original
+        .tensors
+        .iter()
+        .filter(|(name, info)| name.starts_with("blk.") && info.shape.len() == 2);
+    ensure!(
+        stored.keys().eq(given.map(|(name, _)| name)),
+        "llama.cpp's file holds other matrices than it was given"
+    );
+    Ok(stored)
 }
 
 fn run(python: &Path, source: &Path, type_name: &str, out: &Path) -> Result<()> {

@@ -277,5 +277,11 @@ mod tests {
         assert_eq!(wanted(&["ecsq"]), 4);
         assert_eq!(wanted(&["ldlq-1-lambda30", "rtn-3"]), 2);
         assert_eq!(wanted(&["ldlq"]), 0);
+        let peers = peers();
+        for only in ["Q4_K_M", "llama.cpp-Q4_K_M"] {
+            let mut wanted = peers.iter().filter(|row| row.is_wanted(&[only.into()]));
+            assert_eq!(wanted.next().map(|row| row.rate.as_str()), Some("Q4_K_M"));
+            assert_eq!(wanted.next(), None);
+        }
     }
 }

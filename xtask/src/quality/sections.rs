@@ -210,6 +210,15 @@ mod tests {
     use crate::report::Report;
 
     #[test]
+    fn a_type_is_shown_with_what_it_stands_for() {
+        let mut rows = sample_rows().into_iter();
+        let (plan, mut row) = rows.find(|(plan, _)| plan.rate == "Q4_K_M").unwrap();
+        row.stored_as = [("Q4_K".into(), 0.26), ("Q5_0".into(), 0.74)].into();
+        let at = &cells(&plan, &row)[1];
+        assert_eq!(*at, Cell::from("Q4_K_M (74 % Q5_0, 26 % Q4_K)"));
+    }
+
+    #[test]
     fn everything_measured_is_in_a_table_and_the_plot() {
         let inputs = Inputs {
             model: "models/small".into(),
