@@ -172,7 +172,8 @@ pub(super) fn peers() -> Vec<Plan> {
     LLAMA_CPP_TYPES.map(plan).to_vec()
 }
 
-/// Every row of `cargo xtask quality`, the cheapest way to an overview first: all families at one rate would not be a curve.
+/// Every row of `cargo xtask quality`, the cheapest way to an overview first: all families at one rate would not
+/// be a curve.
 pub(super) fn all(lambdas: &[f64], full: bool) -> Vec<Plan> {
     let mut rows = Vec::new();
     for &lambda in lambdas {

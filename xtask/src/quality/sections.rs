@@ -126,7 +126,7 @@ fn shares(row: &Row) -> String {
     shares.sort_by(|a, b| b.1.total_cmp(a.1));
     let shown = shares
         .iter()
-        .map(|(name, share)| format!("{:.0} % {name}", 100.0 * **share));
+        .map(|(name, share)| format!("{:.1} % {name}", 100.0 * **share));
     shown.collect::<Vec<_>>().join(", ")
 }
 
@@ -215,7 +215,7 @@ mod tests {
         let (plan, mut row) = rows.find(|(plan, _)| plan.rate == "Q4_K_M").unwrap();
         row.stored_as = [("Q4_K".into(), 0.26), ("Q5_0".into(), 0.74)].into();
         let at = &cells(&plan, &row)[1];
-        assert_eq!(*at, Cell::from("Q4_K_M (74 % Q5_0, 26 % Q4_K)"));
+        assert_eq!(*at, Cell::from("Q4_K_M (74.0 % Q5_0, 26.0 % Q4_K)"));
     }
 
     #[test]
