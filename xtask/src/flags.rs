@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Reproduce(ReproduceFlags),
     /// Measure what each part of the method is worth in KL divergence, beside other quantisers.
     Quality(QualityFlags),
+    /// Measure llama.cpp's quantisers as `quality` measures ours; builds llama.cpp, so it wants a C++ compiler.
+    Peers(PeersFlags),
     /// Train the codec set of the repository anew, into codecs/, and note its digests.
     Pretrain(PretrainFlags),
     /// Get SmolLM2-135M-Instruct as a Hugging Face folder and print its path.
@@ -103,6 +105,22 @@ pub(crate) struct QualityFlags {
     /// Where results go.
     #[arg(long, value_name = "DIR", default_value = "target/quality")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeersFlags {
+    /// Evaluation text (UTF-8) [default: that of `quality`].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Tokens in a window of evaluation.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) ctx: usize,
+    /// Tokens to evaluate.
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub(crate) max_tokens: usize,
+    /// Measure only these types, as in `Q4_K_M,Q6_K`; types measured before are kept all the same.
+    #[arg(long, value_name = "TYPE,...", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
 }
 
 #[derive(Debug, Args)]

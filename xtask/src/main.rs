@@ -7,6 +7,7 @@ mod flags;
 mod libtorch;
 mod model;
 mod optimized;
+mod peers;
 mod quality;
 mod report;
 mod reproduce;
@@ -37,6 +38,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Reproduce(flags) => reproduce::run(&flags),
         Command::Quality(flags) => quality::run(&flags),
+        Command::Peers(flags) => peers::run(&flags),
         Command::Pretrain(flags) => reproduce::pretrain(&flags),
         Command::Model(flags) => model::run(&flags),
         Command::Libtorch => libtorch::run(),

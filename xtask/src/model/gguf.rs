@@ -33,6 +33,8 @@ pub(crate) struct TensorInfo {
 #[derive(Debug)]
 pub(crate) struct Gguf<'data> {
     pub(crate) metadata: BTreeMap<String, Value>,
+    /// Every value of the metadata as its bytes in the file: its type's number, then the value.
+    pub(crate) stored_metadata: BTreeMap<String, &'data [u8]>,
     pub(crate) tensors: BTreeMap<String, TensorInfo>,
     data: &'data [u8],
 }
@@ -56,13 +58,15 @@ impl<'data> Gguf<'data> {
         ensure!(version == 3, "GGUF version {version}, expected 3");
         let n_tensors = reader.u64()?;
         let n_keys = reader.u64()?;
-        let mut metadata = BTreeMap::new();
+        let (mut metadata, mut stored_metadata) = (BTreeMap::new(), BTreeMap::new());
         for _ in 0..n_keys {
             let key = reader.text()?;
+            let value_start = reader.at;
             let type_id = reader.u32()?;
             let value = reader
                 .value(type_id, 0)
                 .with_context(|| format!("metadata '{key}'"))?;
+            stored_metadata.insert(key.clone(), &data[value_start..reader.at]);
             metadata.insert(key, value);
         }
         let mut tensors = BTreeMap::new();
@@ -88,6 +92,7 @@ impl<'data> Gguf<'data> {
         }
         Ok(Self {
             metadata,
+            stored_metadata,
             tensors,
             data,
         })
@@ -274,7 +279,7 @@ pub(crate) mod tests {
     }
 
     /// A file with a few metadata values and one F32 tensor `t` of shape [1, 2].
-    fn small_file() -> Vec<u8> {
+    pub(crate) fn small_file() -> Vec<u8> {
         let mut out = b"GGUF".to_vec();
         out.extend(3_u32.to_le_bytes());
         out.extend(1_u64.to_le_bytes());
@@ -309,6 +314,7 @@ pub(crate) mod tests {
         let gguf = Gguf::parse(&file).unwrap();
         assert_eq!(gguf.count("n").unwrap(), 30);
         assert_eq!(gguf.float("eps").unwrap(), 1e-5);
+        assert_eq!(gguf.stored_metadata["n"], [4, 0, 0, 0, 30, 0, 0, 0]);
         assert_eq!(gguf.texts("names").unwrap(), ["a", "Ġb"]);
         let tensor = &gguf.tensors["t"];
         assert_eq!(tensor.shape, [1, 2]);

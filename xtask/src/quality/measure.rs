@@ -1,5 +1,6 @@
 //! Measures rows, each once: what is measured is kept in a file and not measured again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Inputs;
 use super::program::{Evaluation, Program};
-use super::rows::{CALIBRATION_TEXT, How, Plan, STATISTICS};
-use crate::workspace;
+use super::rows::{self, CALIBRATION_TEXT, How, Plan, STATISTICS};
+use crate::{peers, workspace};
 
 /// A measured row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,22 @@ pub(super) struct Row {
     pub(super) evaluation: Evaluation,
     /// Wall clock of quantising and of evaluating.
     pub(super) seconds: (f64, f64),
+    /// Shares of the linear weights by storage type, where that differs from matrix to matrix.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) stored_as: BTreeMap<String, f64>,
+}
+
+/// What quantising a row's model came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Quantised {
+    /// Bits a weight of the linears.
+    pub(crate) bpw_payload: f64,
+    /// Bits a parameter of everything.
+    pub(crate) bpw_total: f64,
+    /// Mean of ‖W−Ŵ‖²/‖W‖² over the linears, by number of weights.
+    pub(crate) nmse: f64,
+    /// As in [`Row`].
+    pub(crate) stored_as: BTreeMap<String, f64>,
 }
 
 /// Everything that a row's figures depend on but the program itself.
@@ -134,6 +151,31 @@ impl<'a> Bench<'a> {
 
     fn measure_in(&self, plan: &Plan, work: &Path) -> Result<Row> {
         let start = Instant::now();
+        let quantised = self.quantise(plan, work)?;
+        let quantised_after = start.elapsed().as_secs_f64();
+        let evaluation = self.program.evaluate(
+            work,
+            &self.inputs.model,
+            &self.inputs.texts.evaluation,
+            (self.inputs.ctx, self.inputs.max_tokens),
+        )?;
+        Ok(Row {
+            name: plan.name(),
+            key: self.row_key(plan),
+            bpw_payload: quantised.bpw_payload,
+            bpw_total: quantised.bpw_total,
+            nmse: quantised.nmse,
+            evaluation,
+            seconds: (
+                quantised_after,
+                start.elapsed().as_secs_f64() - quantised_after,
+            ),
+            stored_as: quantised.stored_as,
+        })
+    }
+
+    /// Writes the row's model into `work`.
+    fn quantise(&self, plan: &Plan, work: &Path) -> Result<Quantised> {
         let (bpw_payload, bpw_total, nmse) = match &plan.how {
             How::Compress(flags) => {
                 let mut arguments = vec!["compress".into(), self.inputs.model.clone(), work.into()];
@@ -151,22 +193,13 @@ impl<'a> Bench<'a> {
                 let cost = baseline.write(&self.inputs.model, &self.statistics(), work)?;
                 (cost.bpw_payload, cost.bpw_total, cost.nmse)
             }
+            How::LlamaCpp(name) => return peers::quantise(name, &self.inputs.model, work),
         };
-        let quantised = start.elapsed().as_secs_f64();
-        let evaluation = self.program.evaluate(
-            work,
-            &self.inputs.model,
-            &self.inputs.texts.evaluation,
-            (self.inputs.ctx, self.inputs.max_tokens),
-        )?;
-        Ok(Row {
-            name: plan.name(),
-            key: self.row_key(plan),
+        Ok(Quantised {
             bpw_payload,
             bpw_total,
             nmse,
-            evaluation,
-            seconds: (quantised, start.elapsed().as_secs_f64() - quantised),
+            stored_as: BTreeMap::new(),
         })
     }
 
@@ -177,9 +210,29 @@ impl<'a> Bench<'a> {
             command: match &plan.how {
                 How::Compress(flags) => format!("compress --embeddings keep {}", flags.join(" ")),
                 How::Baseline(baseline) => baseline.to_string(),
+                How::LlamaCpp(name) => format!("{name} by {}", peers::packages()),
+            },
+            calibration_text: match plan.how {
+                // Quantised without any text, so it is the same row whatever others are calibrated on.
+                How::LlamaCpp(_) => String::new(),
+                _ => self.key.calibration_text.clone(),
             },
             ..self.key.clone()
         }
+    }
+
+    /// The rows of `cargo xtask peers` in the file `path` that were measured on what this bench measures on.
+    ///
+    /// Empty where there is no such file.
+    pub(super) fn peers_in(&self, path: &Path) -> Vec<(Plan, Row)> {
+        let found: Vec<Row> = read_json(path).unwrap_or_default();
+        let plans = rows::peers().into_iter();
+        let kept = plans.filter_map(|plan| {
+            let key = self.row_key(&plan);
+            let row = found.iter().find(|row| row.key == key)?.clone();
+            Some((plan, row))
+        });
+        kept.collect()
     }
 
     fn row_path(&self, plan: &Plan) -> PathBuf {
@@ -254,6 +307,7 @@ esac
             max_tokens: 8,
             only: Vec::new(),
             full: false,
+            peers: path("peers.json"),
             out: path("out"),
         };
         let plans = rows::all(&[30.0], false);
@@ -279,8 +333,20 @@ esac
             "{}",
             calls[1]
         );
+        // Rows of peers are those measured on the same, whatever was calibrated on.
+        let peer = &rows::peers()[0];
+        let mut peers_row = bench.kept(plan).unwrap();
+        peers_row.key = Key {
+            calibration_text: String::new(),
+            codec: None,
+            ..bench.row_key(peer)
+        };
+        let text = serde_json::to_string(&[&peers_row]).unwrap();
+        fs::write(&inputs.peers, text).unwrap();
+        assert_eq!(bench.peers_in(&inputs.peers), [(peer.clone(), peers_row)]);
         // Evaluated on something else, it is another row.
         inputs.max_tokens = 16;
+        assert_eq!(Bench::new(&inputs).unwrap().peers_in(&inputs.peers), []);
         assert_eq!(Bench::new(&inputs).unwrap().kept(plan), None);
     }
 }

@@ -13,17 +13,20 @@ mod rows;
 mod sections;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
+pub(crate) use self::baselines::nmse;
+pub(crate) use self::folder::Folder;
+pub(crate) use self::measure::Quantised;
 use self::measure::{Bench, Row};
 use self::rows::{Family, Plan};
 pub(crate) use self::text::Texts;
 use crate::flags::QualityFlags;
 use crate::report::{Report, Section};
-use crate::{model, optimized, workspace};
+use crate::{model, optimized, peers, workspace};
 
 /// What is measured with what.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ pub(crate) struct Inputs {
     pub(crate) only: Vec<String>,
     /// Recovery at every λ.
     pub(crate) full: bool,
+    /// The `peers.json` that is shown beside our rows, where it is there.
+    pub(crate) peers: PathBuf,
     /// Where results go and are kept.
     pub(crate) out: PathBuf,
 }
@@ -84,6 +89,7 @@ pub(crate) fn run(flags: &QualityFlags) -> Result<()> {
         max_tokens: flags.max_tokens,
         only: flags.only.clone(),
         full: flags.full,
+        peers: peers::results(),
         out: flags.out.clone(),
     };
     let report = Report {
@@ -105,18 +111,43 @@ pub(crate) fn run(flags: &QualityFlags) -> Result<()> {
 pub(crate) fn sections(inputs: &Inputs) -> Result<Vec<Section>> {
     let bench = Bench::new(inputs)?;
     bench.calibrate()?;
+    workspace::title("measure quality");
     let plans = rows::all(&inputs.lambdas, inputs.full);
+    let mut results = measure_all(&bench, plans, &inputs.only);
+    results.rows.sort_by_key(|(plan, _)| plan.family);
+    write_json(&inputs.out.join("quality.json"), &results)?;
+    results.rows.extend(bench.peers_in(&inputs.peers));
+    Ok(sections::of(inputs, &results))
+}
+
+/// `cargo xtask peers` from where everything is ready: measures its rows and writes `peers.json`.
+///
+/// # Errors
+/// Where a row cannot be measured or a file cannot be read or written.
+pub(crate) fn measure_peers(inputs: &Inputs) -> Result<()> {
+    let bench = Bench::new(inputs)?;
+    workspace::title("measure peers");
+    let results = measure_all(&bench, rows::peers(), &inputs.only);
+    write_json(&inputs.peers, &results)?;
+    let plans = rows::peers().into_iter();
+    let wanted = plans.filter(|plan| plan.is_wanted(&inputs.only));
+    let n_failed = wanted.filter(|plan| bench.kept(plan).is_none()).count();
+    ensure!(n_failed == 0, "{n_failed} rows could not be measured");
+    Ok(())
+}
+
+/// Takes the rows that are kept and measures the others that `only` asks for; one that fails is named on stderr.
+fn measure_all(bench: &Bench<'_>, plans: Vec<Plan>, only: &[String]) -> Results {
     let n_rows = plans.len();
     let mut results = Results {
         rows: Vec::new(),
         missing: Vec::new(),
     };
-    workspace::title("measure quality");
     for (idx, plan) in plans.into_iter().enumerate() {
         let progress = format!("[{}/{n_rows}] {}", idx + 1, plan.name());
         let row = match bench.kept(&plan) {
             Some(row) => Some(row),
-            None if !plan.is_wanted(&inputs.only) => None,
+            None if !plan.is_wanted(only) => None,
             None => {
                 eprintln!("    {progress}");
                 match bench.measure(&plan) {
@@ -136,9 +167,7 @@ pub(crate) fn sections(inputs: &Inputs) -> Result<Vec<Section>> {
             None => results.missing.push(plan.name()),
         }
     }
-    results.rows.sort_by_key(|(plan, _)| plan.family);
-    write_json(inputs, &results)?;
-    Ok(sections::of(inputs, &results))
+    results
 }
 
 /// Rows that were asked for and are not there.
@@ -156,7 +185,7 @@ fn shown(row: &Row) -> String {
     )
 }
 
-fn write_json(inputs: &Inputs, results: &Results) -> Result<()> {
+fn write_json(path: &Path, results: &Results) -> Result<()> {
     let entries: Vec<Entry<'_>> = results
         .rows
         .iter()
@@ -168,7 +197,7 @@ fn write_json(inputs: &Inputs, results: &Results) -> Result<()> {
         })
         .collect();
     let text = serde_json::to_string_pretty(&entries)? + "\n";
-    workspace::write_whole(&inputs.out.join("quality.json"), &text)
+    workspace::write_whole(path, &text)
 }
 
 /// What can be known to be wrong before anything is built.
@@ -176,12 +205,7 @@ fn check_flags(flags: &QualityFlags) -> Result<()> {
     for &lambda in &flags.lambdas {
         nwc::pretrained(lambda as f32).context("--lambdas")?;
     }
-    ensure!(
-        2 <= flags.ctx && flags.ctx <= flags.max_tokens,
-        "--ctx {} and --max-tokens {}: a window has 2 tokens or more, and one has to be evaluated",
-        flags.ctx,
-        flags.max_tokens
-    );
+    check_windows(flags.ctx, flags.max_tokens)?;
     for wanted in &flags.only {
         let plans = rows::all(&flags.lambdas, flags.full);
         ensure!(
@@ -190,6 +214,37 @@ fn check_flags(flags: &QualityFlags) -> Result<()> {
                 .any(|plan| plan.is_wanted(std::slice::from_ref(wanted))),
             "--only {wanted}: no such row; families are {}",
             Family::ALL.map(Family::id).join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Whether windows of `ctx` tokens can be evaluated on `max_tokens`.
+///
+/// # Errors
+/// Where a window has fewer than 2 tokens, or none fits.
+pub(crate) fn check_windows(ctx: usize, max_tokens: usize) -> Result<()> {
+    ensure!(
+        2 <= ctx && ctx <= max_tokens,
+        "--ctx {ctx} and --max-tokens {max_tokens}: a window has 2 tokens or more, and one has to be evaluated"
+    );
+    Ok(())
+}
+
+/// Whether `only` names rows of `cargo xtask peers`.
+///
+/// # Errors
+/// Where it names another.
+pub(crate) fn check_peers(only: &[String]) -> Result<()> {
+    let plans = rows::peers();
+    let types: Vec<_> = plans.iter().map(|plan| plan.rate.as_str()).collect();
+    for wanted in only {
+        ensure!(
+            plans
+                .iter()
+                .any(|plan| plan.is_wanted(std::slice::from_ref(wanted))),
+            "--only {wanted}: no such type; types are {}",
+            types.join(", ")
         );
     }
     Ok(())

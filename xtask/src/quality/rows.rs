@@ -19,11 +19,12 @@ pub(super) enum Family {
     EntropyScalar,
     EntropyScalarLdlq,
     KMeans,
+    LlamaCpp,
 }
 
 impl Family {
     /// All of them, in order.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::LevelsOnly,
         Self::RowNormalisation,
         Self::Ldlq128,
@@ -38,6 +39,7 @@ impl Family {
         Self::EntropyScalar,
         Self::EntropyScalarLdlq,
         Self::KMeans,
+        Self::LlamaCpp,
     ];
 
     /// The learned codec's own: the paper's ablation and what stands beside it.
@@ -62,6 +64,7 @@ impl Family {
             Self::EntropyScalar => "ecsq",
             Self::EntropyScalarLdlq => "ecsq-ldlq",
             Self::KMeans => "kmeans",
+            Self::LlamaCpp => "llama.cpp",
         }
     }
 
@@ -82,6 +85,7 @@ impl Family {
             Self::EntropyScalar => "ECSQ, row-normalised",
             Self::EntropyScalarLdlq => "ECSQ, row-normalised, LDLQ 1",
             Self::KMeans => "k-means, Fisher-weighted",
+            Self::LlamaCpp => "llama.cpp",
         }
     }
 }
@@ -102,6 +106,8 @@ pub(super) enum How {
     /// `nwc-cli compress` with these flags, [`STATISTICS`] and [`CALIBRATION_TEXT`] standing for files.
     Compress(Vec<String>),
     Baseline(Baseline),
+    /// This type of llama.cpp, by `cargo xtask peers`.
+    LlamaCpp(&'static str),
 }
 
 /// Stands for the statistics file in a row's flags.
@@ -124,9 +130,12 @@ impl Plan {
         format!("{}-{}", self.family.id(), self.rate)
     }
 
-    /// Whether `--only` asks for it: by its name or that of its family; asking for nothing asks for all.
+    /// Whether `--only` asks for it: by its name, its family's or its type's; asking for nothing asks for all.
     pub(super) fn is_wanted(&self, only: &[String]) -> bool {
-        let names = [self.name(), self.family.id().into()];
+        let mut names = vec![self.name(), self.family.id().into()];
+        if let How::LlamaCpp(name) = self.how {
+            names.push(name.into());
+        }
         only.is_empty() || only.iter().any(|wanted| names.contains(wanted))
     }
 
@@ -149,7 +158,22 @@ impl Plan {
     }
 }
 
-/// Every row, the cheapest way to an overview first: all families at one rate would not be a curve.
+/// llama.cpp's types that are measured, all without importance matrix.
+const LLAMA_CPP_TYPES: [&str; 6] = ["IQ4_XS", "Q4_0", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K"];
+
+/// The rows that `cargo xtask peers` measures.
+pub(super) fn peers() -> Vec<Plan> {
+    let plan = |name: &'static str| Plan {
+        family: Family::LlamaCpp,
+        rate: name.into(),
+        lambda: None,
+        how: How::LlamaCpp(name),
+    };
+    LLAMA_CPP_TYPES.map(plan).to_vec()
+}
+
+/// Every row of `cargo xtask quality`, the cheapest way to an overview first: all families at one rate would not
+/// be a curve.
 pub(super) fn all(lambdas: &[f64], full: bool) -> Vec<Plan> {
     let mut rows = Vec::new();
     for &lambda in lambdas {
@@ -225,12 +249,21 @@ mod tests {
     #[test]
     fn every_row_has_its_own_name() {
         let rows = all(&[30.0, 100.0, 300.0], false);
+        let peers = peers();
         let names: BTreeSet<_> = rows.iter().map(Plan::name).collect();
         assert_eq!(names.len(), rows.len());
         assert_eq!(rows.len(), 7 * 3 + 6 + 9 + 8 + 2);
         assert_eq!(all(&[30.0, 100.0, 300.0], true).len(), rows.len() + 1);
+        let all: Vec<_> = rows.iter().chain(&peers).collect();
+        assert_eq!(
+            all.iter()
+                .map(|row| row.name())
+                .collect::<BTreeSet<_>>()
+                .len(),
+            all.len()
+        );
         for family in Family::ALL {
-            assert!(rows.iter().any(|row| row.family == family), "{family:?}");
+            assert!(all.iter().any(|row| row.family == family), "{family:?}");
         }
         assert!(names.contains("ldlq-1-lambda30") && names.contains("ecsq-ldlq-3.04"));
     }
@@ -245,5 +278,11 @@ mod tests {
         assert_eq!(wanted(&["ecsq"]), 4);
         assert_eq!(wanted(&["ldlq-1-lambda30", "rtn-3"]), 2);
         assert_eq!(wanted(&["ldlq"]), 0);
+        let peers = peers();
+        for only in ["Q4_K_M", "llama.cpp-Q4_K_M"] {
+            let mut wanted = peers.iter().filter(|row| row.is_wanted(&[only.into()]));
+            assert_eq!(wanted.next().map(|row| row.rate.as_str()), Some("Q4_K_M"));
+            assert_eq!(wanted.next(), None);
+        }
     }
 }

@@ -34,7 +34,9 @@ pub(super) fn of(inputs: &Inputs, results: &Results) -> Vec<Section> {
              of as many bits as a code for every group of 128 columns of a row (64 where 128 does not divide; \
              GPTQ: the same, in its own order, first column to last, each group's grid from the compensated \
              weights); for ECSQ the empirical entropy of each matrix and 16 bits a row; for k-means the codes \
-             and an f16 codebook for every matrix. The trellis' are those of its files.",
+             and an f16 codebook for every matrix. The trellis' are those of its files. Those of llama.cpp are the \
+             bytes of the matrices in its file, whose types stand in brackets: a type whose blocks of 256 do not \
+             divide a row gives way to one with blocks of 32. No importance matrix.",
         ),
         Section::Plot(plot(rows)),
         Section::Text(Text {
@@ -99,9 +101,10 @@ fn table<'a>(title: &str, rows: impl Iterator<Item = &'a (Plan, Row)>, note: &st
 
 fn cells(plan: &Plan, row: &Row) -> Vec<Cell> {
     let e = &row.evaluation;
-    let at = match plan.lambda {
-        Some(lambda) => format!("λ {lambda}"),
-        None => format!("{} bits", plan.rate),
+    let at = match (plan.lambda, plan.family) {
+        (Some(lambda), _) => format!("λ {lambda}"),
+        (None, Family::LlamaCpp) => format!("{} ({})", plan.rate, shares(row)),
+        (None, _) => format!("{} bits", plan.rate),
     };
     vec![
         plan.family.label().into(),
@@ -117,6 +120,16 @@ fn cells(plan: &Plan, row: &Row) -> Vec<Cell> {
     ]
 }
 
+/// What the linear weights are really stored as, the commonest first.
+fn shares(row: &Row) -> String {
+    let mut shares: Vec<_> = row.stored_as.iter().collect();
+    shares.sort_by(|a, b| b.1.total_cmp(a.1));
+    let shown = shares
+        .iter()
+        .map(|(name, share)| format!("{:.1} % {name}", 100.0 * **share));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 fn plot(rows: &[(Plan, Row)]) -> Plot {
     let series = Family::ALL.into_iter().filter_map(|family| {
         let points: Vec<(f64, f64)> = points(rows, family)
@@ -125,7 +138,11 @@ fn plot(rows: &[(Plan, Row)]) -> Plot {
             .collect();
         (!points.is_empty()).then(|| Series {
             name: family.label().into(),
-            style: Style::Curve,
+            style: match family {
+                // Its types are no steps of one scheme.
+                Family::LlamaCpp => Style::Points,
+                _ => Style::Curve,
+            },
             points,
         })
     });
@@ -148,11 +165,16 @@ fn plot(rows: &[(Plan, Row)]) -> Plot {
 #[cfg(test)]
 pub(super) fn sample_rows() -> Vec<(Plan, Row)> {
     use super::program::Evaluation;
-    let plans = super::rows::all(&[30.0, 100.0], true);
+    let mut plans = super::rows::all(&[30.0, 100.0], true);
+    let peers = super::rows::peers();
+    plans.extend(peers.clone());
     let row = |plan: Plan| {
         let bits = match plan.lambda {
             Some(lambda) => lambda.log2() / 2.0,
-            None => plan.rate.parse().unwrap(),
+            None => match peers.iter().position(|peer| *peer == plan) {
+                Some(idx) => 3.0 + idx as f64 / 2.0,
+                None => plan.rate.parse().unwrap(),
+            },
         };
         let idx = Family::ALL.iter().position(|f| *f == plan.family).unwrap();
         let kl = (-2.0 * (bits + 0.1 * idx as f64)).exp2();
@@ -188,6 +210,15 @@ mod tests {
     use crate::report::Report;
 
     #[test]
+    fn a_type_is_shown_with_what_it_stands_for() {
+        let mut rows = sample_rows().into_iter();
+        let (plan, mut row) = rows.find(|(plan, _)| plan.rate == "Q4_K_M").unwrap();
+        row.stored_as = [("Q4_K".into(), 0.26), ("Q5_0".into(), 0.74)].into();
+        let at = &cells(&plan, &row)[1];
+        assert_eq!(*at, Cell::from("Q4_K_M (74.0 % Q5_0, 26.0 % Q4_K)"));
+    }
+
+    #[test]
     fn everything_measured_is_in_a_table_and_the_plot() {
         let inputs = Inputs {
             model: "models/small".into(),
@@ -201,6 +232,7 @@ mod tests {
             max_tokens: 4096,
             only: Vec::new(),
             full: true,
+            peers: "peers.json".into(),
             out: "out".into(),
         };
         let results = Results {

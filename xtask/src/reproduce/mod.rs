@@ -20,7 +20,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::flags::{PretrainFlags, ReproduceFlags};
 use crate::quality::{self, Texts};
-use crate::{model, optimized};
+use crate::{model, optimized, peers};
 
 /// Tokens in a window, and tokens in all, where quality is measured: as `cargo xtask quality` does by default.
 const QUALITY_CTX: usize = 1024;
@@ -126,6 +126,7 @@ fn quality_inputs(plan: &Plan) -> Result<Option<quality::Inputs>> {
         max_tokens: QUALITY_TOKENS,
         only: Vec::new(),
         full: false,
+        peers: peers::results(),
         out: plan.out.join("quality"),
     }))
 }

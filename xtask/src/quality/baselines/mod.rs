@@ -117,7 +117,7 @@ fn hessian_of(layer: &LayerStatistics) -> Result<&Hessian> {
 }
 
 /// ‖W−Ŵ‖²/‖W‖², 0 for a matrix of zeros.
-fn nmse(weights: ArrayView2<'_, f32>, reconstruction: ArrayView2<'_, f32>) -> f64 {
+pub(crate) fn nmse(weights: ArrayView2<'_, f32>, reconstruction: ArrayView2<'_, f32>) -> f64 {
     let (mut error, mut energy) = (0.0, 0.0);
     for (&w, &r) in weights.iter().zip(reconstruction) {
         error += (f64::from(r) - f64::from(w)).powi(2);
