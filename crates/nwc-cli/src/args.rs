@@ -93,9 +93,10 @@ pub struct CompressArgs {
     /// natural for the trellis]
     #[arg(long, value_enum, requires = "stats")]
     pub column_order: Option<ColumnOrder>,
-    /// Leave errors of a row where they are instead of making up for them in later rows (trellis family)
+    /// Make up for the error of a row in later rows, too; needs statistics with --output-moments (trellis family;
+    /// an experiment: lower error as the statistics weigh it, higher KL divergence where it was measured)
     #[arg(long, requires = "stats")]
-    pub no_row_feedback: bool,
+    pub row_feedback: bool,
     /// Defaults of another method: paper is Neural Weight Compression's release (embeddings kept, rows normalised,
     /// its quality levels, feedback in natural order after every 128 columns)
     #[arg(long, value_enum, conflicts_with_all = ["bpw", "payload_bpw", "target_size", "max_kl", "step"])]
@@ -103,9 +104,9 @@ pub struct CompressArgs {
     /// What weights are divided by before coding (neural family)
     #[arg(long, value_enum, default_value_t = Normalize::Rows)]
     pub normalize: Normalize,
-    /// Fine-tune what is not coded yet after each linear; needs --stats and the torch feature
-    #[arg(long, requires = "stats")]
-    pub recover: bool,
+    /// Fine-tune on --text what costs no bits; needs --stats and the torch feature
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, default_missing_value = "blocks", requires_all = ["stats", "text"])]
+    pub recover: Option<Recover>,
     /// Text for --recover
     #[arg(long, value_name = "FILE", requires = "recover")]
     pub text: Vec<PathBuf>,
@@ -146,6 +147,17 @@ pub enum ColumnOrder {
 pub enum Preset {
     /// Neural Weight Compression (arXiv 2510.11234)
     Paper,
+}
+
+/// What recovery tunes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Recover {
+    /// Block by block: what is not coded yet follows the original block's output after each linear
+    Blocks,
+    /// At the end: row scales and norms of the whole model follow the original's predictions
+    Scales,
+    /// Blocks, then scales
+    Both,
 }
 
 /// Columns between two feedbacks of the error.
@@ -301,9 +313,9 @@ pub struct CalibrateArgs {
     /// Windows for the output Fisher, each half of --ctx; 0 for none
     #[arg(long, default_value_t = 24)]
     pub fisher_windows: usize,
-    /// Leave out the output moments: a smaller file, without which rows of a column get no feedback
+    /// Also gather the second moments of each linear's output gradients, for `compress --row-feedback`
     #[arg(long)]
-    pub no_output_moments: bool,
+    pub output_moments: bool,
     /// Seed of the labels and of generated text
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

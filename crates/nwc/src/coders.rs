@@ -119,6 +119,11 @@ impl<'a> Coders<'a> {
         Ok(coders)
     }
 
+    /// Whether a size was asked for that only coding everything can tell to be met.
+    pub(crate) fn may_miss(&self) -> bool {
+        self.trellis.as_ref().is_some_and(TrellisPlan::may_miss)
+    }
+
     /// Better coders, where what was measured misses what was asked for and another try may hit it.
     pub(crate) fn correct(&self, totals: &Totals) -> Result<Option<Self>> {
         let Some(trellis) = &self.trellis else {

@@ -72,7 +72,7 @@ pub fn compress(
 
 /// As [`compress`], with linears coded and other tensors tuned by `recover`, which codes through what it is given.
 ///
-/// A rate is then met as predicted, without a second try.
+/// A size that was asked for is met without recovery first, which changes it little.
 ///
 /// # Errors
 /// As [`compress`], and [`Error::Recovery`] with what `recover` returns.
@@ -106,6 +106,7 @@ fn run(
     let mut coders = Coders::new(options, &plan, progress)?;
     let recovered = match recover {
         Some(recover) => {
+            coders = settle(&plan, coders, in_dir, progress)?;
             let coder = LinearCoder {
                 coders: &coders,
                 plan: &plan,
@@ -143,6 +144,30 @@ fn run(
             }
         }
     }
+}
+
+/// Coders that meet the size asked for, found by coding everything as it is and writing nothing.
+fn settle<'a>(
+    plan: &Plan<'_>,
+    mut coders: Coders<'a>,
+    in_dir: &Path,
+    progress: &dyn Progress,
+) -> Result<Coders<'a>> {
+    while coders.may_miss() {
+        let run = Run {
+            plan,
+            coders: &coders,
+            prepared: &NothingPrepared,
+            progress,
+            in_dir,
+            out: None,
+        };
+        match coders.correct(&run.write()?.totals)? {
+            Some(better) => coders = better,
+            None => break,
+        }
+    }
+    Ok(coders)
 }
 
 struct Run<'a> {

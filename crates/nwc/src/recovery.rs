@@ -7,7 +7,7 @@ use nwc_chunk::row_scales;
 
 use crate::coder::CodedMatrix;
 use crate::coders::Coders;
-use crate::plan::{Plan, Role, Treatment};
+use crate::plan::{Plan, Treatment};
 use crate::{Error, Result};
 
 /// Codes the linears of one checkpoint, with the codec and statistics of one compression.
@@ -38,6 +38,34 @@ pub struct Recovered {
 }
 
 impl LinearCoder<'_> {
+    /// Names of the tensors that compression codes, embeddings among them.
+    pub fn coded_names(&self) -> impl Iterator<Item = &str> {
+        self.plan
+            .coded()
+            .map(|(planned, ..)| planned.tensor.name.as_str())
+    }
+
+    /// Whether the weight tensor `name` is stored `[in, out]`; what is handed over here is `[out, in]` always.
+    pub fn is_transposed(&self, name: &str) -> bool {
+        self.coders.is_transposed(name)
+    }
+
+    /// Codes the tensor `name` with the checkpoint's own weights; `None` where compression would not code it.
+    ///
+    /// # Errors
+    /// As [`LinearCoder::code`].
+    pub fn code_original(&self, name: &str) -> Result<Option<CodedLinear>> {
+        let Some((planned, _, rows, cols)) = self
+            .plan
+            .coded()
+            .find(|(planned, ..)| planned.tensor.name == name)
+        else {
+            return Ok(None);
+        };
+        let (weights, _) = planned.linear((rows, cols), self.is_transposed(name))?;
+        self.code(name, &weights)
+    }
+
     /// Codes the linear whose weight tensor is `name`, with `weights` `[out, in]` in place of the checkpoint's;
     /// `None` where compression would not code it.
     ///
@@ -54,7 +82,7 @@ impl LinearCoder<'_> {
                 path: "the checkpoint".into(),
                 tensor: name.into(),
             })?;
-        let Treatment::Code { rows, cols, .. } = planned.treatment else {
+        let Treatment::Code { role, rows, cols } = planned.treatment else {
             return Ok(None);
         };
         let (rows, cols) = match self.coders.is_transposed(name) {
@@ -68,9 +96,7 @@ impl LinearCoder<'_> {
                 allowed: format!("({rows}, {cols}), the shape of {name}"),
             });
         }
-        let (coded, mut normalized) =
-            self.coders
-                .code_linear(planned, Role::Linear, weights.view())?;
+        let (coded, mut normalized) = self.coders.code_linear(planned, role, weights.view())?;
         // One unit for all families: rows of unit deviation, and what they are to be multiplied by.
         let row_scales: Vec<f32> = row_scales(weights.view())
             .iter()
@@ -88,6 +114,15 @@ impl LinearCoder<'_> {
 }
 
 impl CodedLinear {
+    /// What the decoder will give, `[out, in]`.
+    pub fn decoded(&self) -> Array2<f32> {
+        let mut decoded = self.normalized.clone();
+        for (mut row, scale) in decoded.axis_iter_mut(Axis(0)).zip(&self.row_scales) {
+            row *= *scale;
+        }
+        decoded
+    }
+
     /// What to store once `row_scales` have been tuned.
     pub fn tuned(mut self, row_scales: &[f32]) -> CodedMatrix {
         let gains: Vec<f32> = row_scales

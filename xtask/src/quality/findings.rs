@@ -18,7 +18,7 @@ struct Step {
 }
 
 /// The paper's ladder, each step over the one before it.
-const LADDER: [Step; 4] = [
+const LADDER: [Step; 5] = [
     Step {
         before: Family::LevelsOnly,
         after: Family::RowNormalisation,
@@ -43,8 +43,16 @@ const LADDER: [Step; 4] = [
     },
     Step {
         before: Family::Ldlq1,
+        after: Family::Importance,
+        means: "the column with the strongest input is coded first, so that its error has the most columns to be made \
+            up for in",
+        against: "the levels code the strongest columns finely already",
+    },
+    Step {
+        before: Family::Importance,
         after: Family::Recovery,
-        means: "what is not coded yet, norms and row scales follow the original block's output",
+        means: "what is not coded yet, norms and row scales follow the original block's output, then row scales and \
+            norms the model's predictions",
         against: "feedback has used up the same layer's freedom before, and a few sequences of calibration \
             are soon learnt by heart",
     },

@@ -9,6 +9,7 @@ pub(super) enum Family {
     RowNormalisation,
     Ldlq128,
     Ldlq1,
+    Importance,
     Recovery,
     Level0Ldlq1,
     DataFreeLevel0,
@@ -24,11 +25,12 @@ pub(super) enum Family {
 
 impl Family {
     /// All of them, in order.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::LevelsOnly,
         Self::RowNormalisation,
         Self::Ldlq128,
         Self::Ldlq1,
+        Self::Importance,
         Self::Recovery,
         Self::Level0Ldlq1,
         Self::DataFreeLevel0,
@@ -54,6 +56,7 @@ impl Family {
             Self::RowNormalisation => "row-norm",
             Self::Ldlq128 => "ldlq-128",
             Self::Ldlq1 => "ldlq-1",
+            Self::Importance => "importance",
             Self::Recovery => "recovery",
             Self::Level0Ldlq1 => "level-0-ldlq-1",
             Self::DataFreeLevel0 => "data-free-level-0",
@@ -75,6 +78,7 @@ impl Family {
             Self::RowNormalisation => "+ row normalisation",
             Self::Ldlq128 => "+ LDLQ 128",
             Self::Ldlq1 => "+ LDLQ 1",
+            Self::Importance => "+ strongest column first",
             Self::Recovery => "+ recovery",
             Self::Level0Ldlq1 => "LDLQ 1, all columns level 0",
             Self::DataFreeLevel0 => "data-free, level 0",
@@ -186,11 +190,18 @@ pub(super) fn all(lambdas: &[f64], full: bool) -> Vec<Plan> {
                 Family::RowNormalisation,
                 "--stats STATISTICS --ldlq-block none",
             ),
-            (Family::Ldlq128, "--stats STATISTICS --ldlq-block 128"),
-            (Family::Ldlq1, "--stats STATISTICS --ldlq-block 1"),
+            (
+                Family::Ldlq128,
+                "--stats STATISTICS --ldlq-block 128 --column-order natural",
+            ),
+            (
+                Family::Ldlq1,
+                "--stats STATISTICS --ldlq-block 1 --column-order natural",
+            ),
+            (Family::Importance, "--stats STATISTICS --ldlq-block 1"),
             (
                 Family::Level0Ldlq1,
-                "--stats STATISTICS --ldlq-block 1 --quality-levels level:0",
+                "--stats STATISTICS --ldlq-block 1 --column-order natural --quality-levels level:0",
             ),
             (Family::DataFreeLevel0, "--quality-levels level:0"),
             (Family::DataFreeLevel1, "--quality-levels level:1"),
@@ -231,7 +242,7 @@ pub(super) fn all(lambdas: &[f64], full: bool) -> Vec<Plan> {
     for &lambda in lambdas {
         if full || RECOVERY_LAMBDAS.contains(&lambda) {
             let flags = format!(
-                "--lambda {lambda} --stats STATISTICS --ldlq-block 1 --recover --text CALIBRATION_TEXT"
+                "--lambda {lambda} --stats STATISTICS --recover both --text CALIBRATION_TEXT"
             );
             let rate = format!("lambda{lambda}");
             rows.push(Plan::compress(Family::Recovery, rate, Some(lambda), &flags));
@@ -252,7 +263,7 @@ mod tests {
         let peers = peers();
         let names: BTreeSet<_> = rows.iter().map(Plan::name).collect();
         assert_eq!(names.len(), rows.len());
-        assert_eq!(rows.len(), 7 * 3 + 6 + 9 + 8 + 2);
+        assert_eq!(rows.len(), 8 * 3 + 6 + 9 + 8 + 2);
         assert_eq!(all(&[30.0, 100.0, 300.0], true).len(), rows.len() + 1);
         let all: Vec<_> = rows.iter().chain(&peers).collect();
         assert_eq!(

@@ -21,8 +21,8 @@ pub(crate) fn run(args: &CompressArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let options = options(args)?;
     let bar = Bar::new(quiet);
     let inspection = with_threads(args.threads, || {
-        if args.recover {
-            return super::compress_with_recovery(args, &options, &bar);
+        if let Some(recover) = args.recover {
+            return super::compress_with_recovery(args, recover, &options, &bar);
         }
         Ok(nwc::compress(&args.in_dir, &args.out_dir, &options, &bar)?)
     })?;
@@ -116,6 +116,6 @@ fn feedback(args: &CompressArgs, codec: &CodecChoice) -> Option<Feedback> {
         Some(LdlqBlock(Some(block_cols))) => feedback.block_cols = block_cols,
         None => {}
     }
-    feedback.rows &= !args.no_row_feedback;
+    feedback.rows |= args.row_feedback;
     Some(feedback)
 }

@@ -44,6 +44,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
 #[cfg(not(feature = "torch"))]
 pub(crate) fn compress_with_recovery(
     _args: &crate::args::CompressArgs,
+    _recover: crate::args::Recover,
     _options: &nwc::CompressOptions,
     _bar: &crate::progress::Bar,
 ) -> anyhow::Result<nwc::Inspection> {

@@ -109,6 +109,11 @@ impl TrellisPlan {
         })
     }
 
+    /// Whether there is a size to be met.
+    pub(crate) fn may_miss(&self) -> bool {
+        !matches!(self.aim, Aim::Step)
+    }
+
     /// Another step, where `totals` miss what was asked for.
     pub(crate) fn correct(&self, totals: &Totals) -> Option<Self> {
         let n_coded = totals.n_coded.max(1) as f64;

@@ -60,11 +60,11 @@ pub(crate) fn run(args: &CalibrateArgs, quiet: bool) -> anyhow::Result<Outcome> 
         "windows": args.windows,
         "fisher_windows": args.fisher_windows,
         "seed": args.seed,
-        "output_moments": !args.no_output_moments,
+        "output_moments": args.output_moments,
     });
     let mut sink = Sink {
         writer: StatisticsWriter::create(&args.out, &run)?,
-        wants_output_moments: !args.no_output_moments,
+        wants_output_moments: args.output_moments,
     };
     let transposed = model.linears()?.into_iter().filter(|l| l.transposed);
     sink.writer
