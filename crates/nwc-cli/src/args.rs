@@ -113,6 +113,10 @@ pub struct CompressArgs {
     /// What happens to embeddings and output head [default: code]
     #[arg(long, value_enum)]
     pub embeddings: Option<Embeddings>,
+    /// Bits a weight that a trellis codes embeddings finer than what is known of them asks for: -4 to 8
+    /// [default: 1; 0 for an output head of its own that has statistics]
+    #[arg(long, value_name = "BITS", allow_negative_numbers = true)]
+    pub embedding_bits: Option<f64>,
     /// What happens to tensors that hold NaN or infinity
     #[arg(long, value_enum, default_value_t = NonFinite::Refuse)]
     pub non_finite: NonFinite,

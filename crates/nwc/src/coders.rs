@@ -106,7 +106,7 @@ impl<'a> Coders<'a> {
                 let made = TrellisPlan::new(
                     *target,
                     *n_states,
-                    options.feedback,
+                    options,
                     plan,
                     coders.statistics.as_ref(),
                     progress,

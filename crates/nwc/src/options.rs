@@ -12,6 +12,9 @@ pub struct CompressOptions {
     pub codec: CodecChoice,
     /// What happens to embeddings and output head.
     pub embeddings: Embeddings,
+    /// Bits a weight that a trellis codes embeddings finer than it would by what is known of them; `None` for what was
+    /// found best (`docs/RESULTS.md`).
+    pub embedding_bits: Option<f64>,
     /// How columns get their quality level (neural family).
     pub quality_levels: QualityLevels,
     /// Statistics file; `None` compresses data-free.
@@ -33,6 +36,7 @@ impl CompressOptions {
             feedback: Some(Feedback::recommended(&codec)),
             codec,
             embeddings: Embeddings::Code,
+            embedding_bits: None,
             quality_levels: QualityLevels::Uniform(QualityLevel(0)),
             statistics: None,
             normalization: Normalization::Rows,

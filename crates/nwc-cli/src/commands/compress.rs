@@ -70,6 +70,7 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
         None if paper => nwc::Embeddings::Keep,
         Some(Embeddings::Code) | None => nwc::Embeddings::Code,
     };
+    options.embedding_bits = args.embedding_bits;
     options.non_finite = match args.non_finite {
         NonFinite::Refuse => nwc::NonFinite::Refuse,
         NonFinite::Keep => nwc::NonFinite::Keep,

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::coders::LoadedCodec;
 use crate::error::TensorError;
-use crate::options::{Feedback, Progress, RateTarget};
+use crate::options::{CompressOptions, Progress, RateTarget};
 use crate::plan::{Plan, Role};
 use crate::report::Totals;
 use crate::statistics::Statistics;
@@ -26,6 +26,13 @@ const SAMPLE_WEIGHTS: usize = 2 << 20;
 ///
 /// Measured on SmolLM2, see `docs/RESULTS.md`.
 const EMBEDDING_EXTRA_BITS: f64 = 1.0;
+/// An embedding that is the output head, too, is coded this much finer than its statistics as head ask for: they do not
+/// know what its errors cost where tokens enter.
+///
+/// Measured on SmolLM2, see `docs/RESULTS.md`.
+const TIED_EXTRA_BITS: f64 = 1.0;
+/// Bits a weight that embeddings may be coded finer or coarser than the rest.
+const EMBEDDING_BITS: std::ops::RangeInclusive<f64> = -4.0..=8.0;
 /// A size that misses what was asked for by less is accepted; half of what is promised.
 const TOLERANCE: f64 = 0.0025;
 /// Most bits a weight that one of them corrects.
@@ -60,7 +67,7 @@ impl TrellisPlan {
     pub(crate) fn new(
         target: RateTarget,
         n_states: usize,
-        feedback: Option<Feedback>,
+        options: &CompressOptions,
         plan: &Plan<'_>,
         statistics: Option<&Statistics>,
         progress: &dyn Progress,
@@ -71,6 +78,7 @@ impl TrellisPlan {
             source: source.into(),
         })?;
         check_target(target)?;
+        check_embedding_bits(options.embedding_bits)?;
         let coded: Vec<_> = plan.coded().collect();
         let n_coded: usize = coded.iter().map(|(_, _, rows, cols)| rows * cols).sum();
         progress.start("plan", n_coded as u64);
@@ -78,18 +86,23 @@ impl TrellisPlan {
         let mut samples = coded
             .par_iter()
             .map(|&(planned, role, rows, cols)| {
-                let sample =
-                    Sample::new(planned, role, (rows, cols), share, (statistics, feedback))?;
+                let sample = Sample::new(
+                    planned,
+                    role,
+                    (rows, cols),
+                    share,
+                    (statistics, options.feedback),
+                )?;
                 progress.advance((rows * cols) as u64);
                 Ok(sample)
             })
             .collect::<Result<Vec<_>>>()?;
         progress.finish();
-        align(&mut samples);
+        align(&mut samples, options.embedding_bits);
         Search {
             config,
             samples,
-            feedback,
+            feedback: options.feedback,
             statistics,
         }
         .run(target, plan)
@@ -156,6 +169,17 @@ fn payload_bits(totals: &Totals) -> f64 {
     }
 }
 
+fn check_embedding_bits(bits: Option<f64>) -> Result<()> {
+    match bits {
+        Some(found) if !EMBEDDING_BITS.contains(&found) => Err(Error::Argument {
+            argument: "extra bits of embeddings",
+            found: found.to_string(),
+            allowed: format!("{} to {}", EMBEDDING_BITS.start(), EMBEDDING_BITS.end()),
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn check_target(target: RateTarget) -> Result<()> {
     let range = |argument, found: f64, min: f64, max: f64| {
         if (min..=max).contains(&found) {
@@ -181,8 +205,9 @@ fn check_target(target: RateTarget) -> Result<()> {
 /// Puts the steps of all tensors on one scale.
 ///
 /// Tensors that have both statistics set the scale where there are any, else the linears do; the others follow
-/// at the same mean rate, embeddings finer by [`EMBEDDING_EXTRA_BITS`].
-fn align(samples: &mut [Sample<'_>]) {
+/// at the same mean rate, embeddings finer by `embedding_bits` or [`EMBEDDING_EXTRA_BITS`]. Embeddings with statistics,
+/// which are those of an output head, are coded finer by `embedding_bits` or, where tied, [`TIED_EXTRA_BITS`].
+fn align(samples: &mut [Sample<'_>], embedding_bits: Option<f64>) {
     let has_kl = samples.iter().any(|s| s.basis.is_kl());
     let sets_scale = |s: &Sample<'_>| match has_kl {
         true => s.basis.is_kl(),
@@ -199,10 +224,15 @@ fn align(samples: &mut [Sample<'_>]) {
     for sample in samples.iter_mut().filter(|s| !sets_scale(s)) {
         let extra = match sample.role {
             Role::Linear => 0.0,
-            Role::Embedding => EMBEDDING_EXTRA_BITS,
+            Role::Embedding => embedding_bits.unwrap_or(EMBEDDING_EXTRA_BITS),
         };
         let shift = sum / n + extra - sample.log2_ratio;
-        sample.factors = sample.factors.shifted(-shift as f32);
-        sample.log2_ratio += shift;
+        sample.refine(shift);
+    }
+    let has_statistics = |s: &&mut Sample<'_>| s.role == Role::Embedding && sets_scale(s);
+    for sample in samples.iter_mut().filter(has_statistics) {
+        let is_head_alone = sample.planned.tensor.name.ends_with("head.weight");
+        let default = if is_head_alone { 0.0 } else { TIED_EXTRA_BITS };
+        sample.refine(embedding_bits.unwrap_or(default));
     }
 }

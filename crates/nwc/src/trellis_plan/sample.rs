@@ -90,6 +90,12 @@ impl<'a> Sample<'a> {
         })
     }
 
+    /// Codes the tensor `bits` a weight finer.
+    pub(super) fn refine(&mut self, bits: f64) {
+        self.factors = self.factors.shifted(-bits as f32);
+        self.log2_ratio += bits;
+    }
+
     /// Weights of the whole tensor.
     pub(super) fn n_weights(&self) -> f64 {
         (self.shape.0 * self.shape.1) as f64
