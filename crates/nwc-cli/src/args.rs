@@ -76,7 +76,7 @@ pub struct CompressArgs {
     /// Step in KL units, coded with a trellis: what --bpw and its like search for
     #[arg(long, value_name = "STEP", group = "rate")]
     pub step: Option<f64>,
-    /// States of the trellis: 4, 8, 16, 64 or 256; more is slower and a little smaller
+    /// States of the trellis: 4, 8, 16, 64 or 256, more is slower and a little smaller; 1 is a scalar quantiser
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub states: usize,
     /// Shares of columns at each higher quality level, most important last, as in 0.1,0.01,0.001;
@@ -110,6 +110,9 @@ pub struct CompressArgs {
     /// Text for --recover
     #[arg(long, value_name = "FILE", requires = "recover")]
     pub text: Vec<PathBuf>,
+    /// How much of what statistics say the steps follow (trellis family); all but full are for comparisons
+    #[arg(long, value_enum, default_value_t = Steps::Full)]
+    pub steps: Steps,
     /// What happens to embeddings and output head [default: code]
     #[arg(long, value_enum)]
     pub embeddings: Option<Embeddings>,
@@ -135,6 +138,19 @@ pub enum Normalize {
     Rows,
     /// All rows by the tensor's standard deviation
     Tensor,
+}
+
+/// What steps follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Steps {
+    /// Each row its scale, as without statistics
+    RowScales,
+    /// One step a layer, by the layer's mean importance
+    Layer,
+    /// The layer's, and each column by its importance
+    Columns,
+    /// The columns', and each row by its importance
+    Full,
 }
 
 /// Order in which feedback goes through the columns of a matrix.

@@ -54,7 +54,7 @@ pub use nwc_compensate::ColumnOrder;
 pub use nwc_format::DType;
 pub use options::{
     CodecChoice, CompressOptions, Embeddings, Feedback, NoProgress, NonFinite, Normalization,
-    Progress, QualityLevels, RateTarget,
+    Progress, QualityLevels, RateTarget, Steps,
 };
 pub use plan::fingerprint;
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};

@@ -23,6 +23,8 @@ pub struct CompressOptions {
     pub feedback: Option<Feedback>,
     /// What weights are divided by before the neural family codes them.
     pub normalization: Normalization,
+    /// What the steps of the trellis family follow.
+    pub steps: Steps,
     /// What happens to tensors that hold NaN or infinity.
     pub non_finite: NonFinite,
     /// Code everything, write nothing.
@@ -40,6 +42,7 @@ impl CompressOptions {
             quality_levels: QualityLevels::Uniform(QualityLevel(0)),
             statistics: None,
             normalization: Normalization::Rows,
+            steps: Steps::Full,
             non_finite: NonFinite::Refuse,
             dry_run: false,
         }
@@ -143,6 +146,19 @@ pub enum Normalization {
     Rows,
     /// All rows by the tensor's standard deviation: the paper's ablation without row normalisation (METHOD 3.4).
     Tensor,
+}
+
+/// How much of what statistics say the steps of the trellis family follow; all but the last are for comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steps {
+    /// Each row its scale, as without statistics.
+    RowScales,
+    /// One step a layer, by the layer's mean importance.
+    Layer,
+    /// The layer's, and each column by its importance.
+    Columns,
+    /// The columns', and each row by its importance.
+    Full,
 }
 
 /// What happens to tensors that hold NaN or infinity.

@@ -14,6 +14,10 @@ pub(super) enum Family {
     Level0Ldlq1,
     DataFreeLevel0,
     DataFreeLevel1,
+    ScalarRowScales,
+    ScalarLayer,
+    ScalarColumns,
+    ScalarFull,
     Trellis,
     RoundToNearest,
     Gptq,
@@ -25,7 +29,7 @@ pub(super) enum Family {
 
 impl Family {
     /// All of them, in order.
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::LevelsOnly,
         Self::RowNormalisation,
         Self::Ldlq128,
@@ -35,6 +39,10 @@ impl Family {
         Self::Level0Ldlq1,
         Self::DataFreeLevel0,
         Self::DataFreeLevel1,
+        Self::ScalarRowScales,
+        Self::ScalarLayer,
+        Self::ScalarColumns,
+        Self::ScalarFull,
         Self::Trellis,
         Self::RoundToNearest,
         Self::Gptq,
@@ -61,6 +69,10 @@ impl Family {
             Self::Level0Ldlq1 => "level-0-ldlq-1",
             Self::DataFreeLevel0 => "data-free-level-0",
             Self::DataFreeLevel1 => "data-free-level-1",
+            Self::ScalarRowScales => "scalar-row-scales",
+            Self::ScalarLayer => "scalar-layer",
+            Self::ScalarColumns => "scalar-columns",
+            Self::ScalarFull => "scalar-full",
             Self::Trellis => "trellis",
             Self::RoundToNearest => "rtn",
             Self::Gptq => "gptq",
@@ -83,6 +95,10 @@ impl Family {
             Self::Level0Ldlq1 => "LDLQ 1, all columns level 0",
             Self::DataFreeLevel0 => "data-free, level 0",
             Self::DataFreeLevel1 => "data-free, level 1",
+            Self::ScalarRowScales => "scalar quantiser, steps by row",
+            Self::ScalarLayer => "+ layer step",
+            Self::ScalarColumns => "+ column step",
+            Self::ScalarFull => "+ row step",
             Self::Trellis => "trellis, 8 states",
             Self::RoundToNearest => "round to nearest, groups of 128",
             Self::Gptq => "GPTQ, groups of 128",
@@ -123,6 +139,8 @@ pub(super) const CALIBRATION_TEXT: &str = "CALIBRATION_TEXT";
 const RECOVERY_LAMBDAS: [f64; 2] = [30.0, 100.0];
 /// Bits of the linears' payload at which the prototype's trellis was measured.
 const TRELLIS_BITS: [f64; 6] = [2.08, 2.59, 3.05, 3.54, 4.03, 5.03];
+/// Bits at which each of the trellis family's ideas is measured; both are among [`TRELLIS_BITS`].
+pub(super) const IDEA_BITS: [f64; 2] = [3.05, 4.03];
 /// Bits at which the prototype's scalar quantiser was measured.
 const SCALAR_BITS: [f64; 4] = [2.57, 3.04, 3.54, 4.03];
 /// Bits of a code of the block formats and of k-means.
@@ -220,6 +238,17 @@ pub(super) fn all(lambdas: &[f64], full: bool) -> Vec<Plan> {
             &flags,
         ));
     }
+    for bits in IDEA_BITS {
+        for (family, flags) in [
+            (Family::ScalarRowScales, "--states 1 --steps row-scales"),
+            (Family::ScalarLayer, "--states 1 --steps layer"),
+            (Family::ScalarColumns, "--states 1 --steps columns"),
+            (Family::ScalarFull, "--states 1 --steps full"),
+        ] {
+            let flags = format!("--payload-bpw {bits} {flags} --stats STATISTICS");
+            rows.push(Plan::compress(family, bits.to_string(), None, &flags));
+        }
+    }
     for bits in CODE_BITS {
         for (family, baseline) in [
             (Family::RoundToNearest, Baseline::RoundToNearest { bits }),
@@ -263,7 +292,7 @@ mod tests {
         let peers = peers();
         let names: BTreeSet<_> = rows.iter().map(Plan::name).collect();
         assert_eq!(names.len(), rows.len());
-        assert_eq!(rows.len(), 8 * 3 + 6 + 9 + 8 + 2);
+        assert_eq!(rows.len(), 8 * 3 + 6 + 8 + 9 + 8 + 2);
         assert_eq!(all(&[30.0, 100.0, 300.0], true).len(), rows.len() + 1);
         let all: Vec<_> = rows.iter().chain(&peers).collect();
         assert_eq!(

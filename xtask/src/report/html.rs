@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{Cell, Plot, Report, Section, Table, plot};
+use super::{Bars, Cell, Plot, Report, Section, Table, plot};
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #fcfcfa; --line: #d8d8d2; --soft: #62666d; }
@@ -18,6 +18,8 @@ th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align
 th { font-weight: 600; } .number { text-align: right; }
 .note { color: var(--soft); font-size: .9rem; }
 svg { width: 100%; height: auto; }
+.bars { width: 26rem; } .bar { height: .9rem; background: #3a7bd5; }
+.bar.below { background: none; outline: 2px solid #e27326; }
 summary { color: var(--soft); cursor: pointer; }
 ";
 
@@ -43,6 +45,10 @@ pub(super) fn page(report: &Report) -> Result<String> {
             Section::Table(section) => {
                 heading(&mut out, &section.title);
                 table(&mut out, section);
+            }
+            Section::Bars(section) => {
+                heading(&mut out, &section.title);
+                bars(&mut out, section);
             }
             Section::Plot(section) => {
                 heading(&mut out, &section.title);
@@ -86,6 +92,38 @@ fn table(out: &mut String, table: &Table) {
     }
     out.push_str("</table></div>\n");
     note(out, table.note.as_deref());
+}
+
+/// A row a bar; bars below zero are hollow.
+fn bars(out: &mut String, section: &Bars) {
+    let longest = section
+        .bars
+        .iter()
+        .map(|(_, value)| value.abs())
+        .filter(|value| value.is_finite())
+        .fold(0.0, f64::max);
+    out.push_str("<div class=\"wide\"><table>\n");
+    let _ = writeln!(
+        out,
+        "<tr><th></th><th class=\"number\">{}</th><th></th></tr>",
+        escaped(&section.unit)
+    );
+    for (label, value) in &section.bars {
+        let share = if longest > 0.0 && value.is_finite() {
+            100.0 * value.abs() / longest
+        } else {
+            0.0
+        };
+        let class = if *value < 0.0 { "bar below" } else { "bar" };
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td class=\"number\">{value:.3}</td>\
+             <td class=\"bars\"><div class=\"{class}\" style=\"width: {share:.1}%\"></div></td></tr>",
+            escaped(label)
+        );
+    }
+    out.push_str("</table></div>\n");
+    note(out, section.note.as_deref());
 }
 
 /// The drawing, and below it the figures it is drawn from.

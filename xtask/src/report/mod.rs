@@ -25,7 +25,19 @@ pub(crate) struct Report {
 pub(crate) enum Section {
     Table(Table),
     Plot(Plot),
+    Bars(Bars),
     Text(Text),
+}
+
+/// Named values beside each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bars {
+    pub(crate) title: String,
+    /// What the values are in.
+    pub(crate) unit: String,
+    pub(crate) bars: Vec<(String, f64)>,
+    /// A sentence below the bars.
+    pub(crate) note: Option<String>,
 }
 
 /// Paragraphs under a heading.
@@ -186,6 +198,12 @@ mod tests {
                     columns: vec!["codec".into(), "bits".into()],
                     rows: vec![vec!["ecsq".into(), Cell::number(3.0449, 2)]],
                     note: Some("note".into()),
+                }),
+                Section::Bars(Bars {
+                    title: "Worth".into(),
+                    unit: "bits".into(),
+                    bars: vec![("a".into(), 0.25), ("b".into(), -0.05)],
+                    note: None,
                 }),
                 Section::Plot(Plot {
                     title: "Curve".into(),

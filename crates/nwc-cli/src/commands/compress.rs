@@ -6,7 +6,7 @@ use nwc::{CodecChoice, CompressOptions, Feedback, QualityLevel, QualityLevels, R
 use super::{inspect, with_threads};
 use crate::args::{
     ColumnOrder, CompressArgs, Embeddings, LdlqBlock, NonFinite, Normalize, Preset,
-    QualityLevelsArg,
+    QualityLevelsArg, Steps,
 };
 use crate::outcome::{Outcome, print};
 use crate::progress::Bar;
@@ -92,6 +92,12 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
     options.normalization = match args.normalize {
         Normalize::Rows => nwc::Normalization::Rows,
         Normalize::Tensor => nwc::Normalization::Tensor,
+    };
+    options.steps = match args.steps {
+        Steps::RowScales => nwc::Steps::RowScales,
+        Steps::Layer => nwc::Steps::Layer,
+        Steps::Columns => nwc::Steps::Columns,
+        Steps::Full => nwc::Steps::Full,
     };
     options.dry_run = args.dry_run;
     Ok(options)

@@ -86,13 +86,8 @@ impl TrellisPlan {
         let mut samples = coded
             .par_iter()
             .map(|&(planned, role, rows, cols)| {
-                let sample = Sample::new(
-                    planned,
-                    role,
-                    (rows, cols),
-                    share,
-                    (statistics, options.feedback),
-                )?;
+                let sample =
+                    Sample::new(planned, role, (rows, cols), share, (statistics, options))?;
                 progress.advance((rows * cols) as u64);
                 Ok(sample)
             })

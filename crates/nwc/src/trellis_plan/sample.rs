@@ -7,7 +7,7 @@ use nwc_compensate::{ScalePrediction, StepBasis, StepFactors};
 use crate::coder::{TrellisCoder, tensor_scales};
 use crate::error::TensorError;
 use crate::factors::LayerFactors;
-use crate::options::Feedback;
+use crate::options::{CompressOptions, Feedback, Steps};
 use crate::plan::{Planned, Role};
 use crate::statistics::Statistics;
 use crate::{Error, Result};
@@ -45,7 +45,7 @@ impl<'a> Sample<'a> {
         role: Role,
         shape: (usize, usize),
         share: f64,
-        (statistics, feedback): (Option<&Statistics>, Option<Feedback>),
+        (statistics, options): (Option<&Statistics>, &CompressOptions),
     ) -> Result<Self> {
         let name = &planned.tensor.name;
         let wrong = |e: TensorError| Error::tensor(planned.shard.path(), name, e);
@@ -56,10 +56,12 @@ impl<'a> Sample<'a> {
             Some(statistics) => statistics.layer(name, rows, cols)?,
             None => None,
         };
-        let known = LayerFactors::new(layer.as_ref(), feedback).map_err(wrong)?;
+        let known = LayerFactors::new(layer.as_ref(), options.feedback).map_err(wrong)?;
         let (fisher, d) = (known.row_importance(), known.col_importance());
+        let (rows_by, cols_by) = followed(options.steps, fisher, d);
         let allocation =
-            StepFactors::allocate(weights.view(), d, fisher).map_err(|e| wrong(e.into()))?;
+            StepFactors::allocate(weights.view(), cols_by.as_deref(), rows_by.as_deref())
+                .map_err(|e| wrong(e.into()))?;
         let factors = allocation.factors;
         let prediction =
             ScalePrediction::fit(weights.view(), &factors, 1.0).map_err(|e| wrong(e.into()))?;
@@ -187,6 +189,28 @@ impl<'a> Sample<'a> {
 
     fn wrong(&self, e: TensorError) -> Error {
         Error::tensor(self.planned.shard.path(), &self.planned.tensor.name, e)
+    }
+}
+
+/// The importance of rows and columns that steps are to follow.
+fn followed(
+    steps: Steps,
+    rows: Option<&[f32]>,
+    cols: Option<&[f64]>,
+) -> (Option<Vec<f32>>, Option<Vec<f64>>) {
+    let mean = |rows: &[f32]| {
+        let sum: f64 = rows.iter().map(|&g| f64::from(g)).sum();
+        vec![(sum / rows.len().max(1) as f64) as f32; rows.len()]
+    };
+    let geometric_mean = |cols: &[f64]| {
+        let sum: f64 = cols.iter().map(|d| d.ln()).sum();
+        vec![(sum / cols.len().max(1) as f64).exp(); cols.len()]
+    };
+    match steps {
+        Steps::RowScales => (None, None),
+        Steps::Layer => (rows.map(mean), cols.map(geometric_mean)),
+        Steps::Columns => (rows.map(mean), cols.map(<[f64]>::to_vec)),
+        Steps::Full => (rows.map(<[f32]>::to_vec), cols.map(<[f64]>::to_vec)),
     }
 }
 
