@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Test(TestFlags),
     /// Check the rules that prose forgets: dependency edges, file heads and lengths, licences, digests.
     Tidy,
+    /// Measure how fast the parts and the whole are, beside peers and this machine's ceilings.
+    Bench(BenchFlags),
     /// Compress a real model at every rate, decompress it, and write the report.
     Reproduce(ReproduceFlags),
     /// Measure what each part of the method is worth in KL divergence, beside other quantisers.
@@ -43,6 +45,22 @@ pub(crate) struct TestFlags {
     /// Leave out the tests that read the real model.
     #[arg(long)]
     pub(crate) no_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchFlags {
+    /// Fewer repeats, and nothing encoded on one thread.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// A local Hugging Face checkpoint folder to use instead of SmolLM2-135M-Instruct.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Statistics of it to encode with [default: made up, which takes as long].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+    /// Where bench.json goes.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

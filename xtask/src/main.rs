@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask reproduce` and what they stand on.
 #![forbid(unsafe_code)]
 
+mod bench;
+mod child;
 mod fetch;
 mod fixtures;
 mod flags;
@@ -35,6 +37,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Test(flags) => test::run(&flags),
         Command::Tidy => tidy::run(),
+        Command::Bench(flags) => bench::run(&flags),
         Command::Reproduce(flags) => reproduce::run(&flags),
         Command::Quality(flags) => quality::run(&flags),
         Command::Pretrain(flags) => reproduce::pretrain(&flags),
