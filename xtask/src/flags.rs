@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Pretrain(PretrainFlags),
     /// Get SmolLM2-135M-Instruct as a Hugging Face folder and print its path.
     Model(ModelFlags),
+    /// Write a checkpoint of any size in the shape of a Llama, filled with seeded Gaussian weights.
+    Synthetic(SyntheticFlags),
     /// Get LibTorch and print the shell lines that make cargo and programs find it.
     Libtorch,
     /// Write the digests of fixtures/ and codecs/ into fixtures/MANIFEST.toml, or check them.
@@ -143,6 +145,21 @@ pub(crate) struct ModelFlags {
     /// Keep the channels in their order, so that the weights stay on the 4-bit grids they came from.
     #[arg(long)]
     pub(crate) no_permute: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyntheticFlags {
+    /// Folder to make; must not exist.
+    pub(crate) out: PathBuf,
+    /// Layers of the model.
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub(crate) layers: usize,
+    /// About how large it is, in bf16; the width follows.
+    #[arg(long, value_name = "GB", default_value_t = 8.0)]
+    pub(crate) gigabytes: f64,
+    /// Seed of the weights.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug, Args)]

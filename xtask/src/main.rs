@@ -12,6 +12,7 @@ mod optimized;
 mod quality;
 mod report;
 mod reproduce;
+mod synthetic;
 mod test;
 mod tidy;
 mod wheel;
@@ -42,6 +43,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Quality(flags) => quality::run(&flags),
         Command::Pretrain(flags) => reproduce::pretrain(&flags),
         Command::Model(flags) => model::run(&flags),
+        Command::Synthetic(flags) => synthetic::run(&flags),
         Command::Libtorch => libtorch::run(),
         Command::Fixtures(flags) => fixtures::run(&flags),
     }

@@ -325,6 +325,7 @@ pub(super) mod tests {
         found.rates[0].training = Some(Usage {
             wall_s: 200.0,
             peak_bytes: None,
+            cpu_s: None,
         });
         assert_eq!(training(&found).unwrap().reached, Some(false));
     }
