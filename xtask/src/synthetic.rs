@@ -18,7 +18,7 @@ use crate::flags::SyntheticFlags;
 use crate::workspace;
 
 /// Widths and heads come in this unit.
-const HEAD_DIM: usize = 128;
+const HEAD_DIM: usize = 64;
 /// Rows of the embedding of a large model; a small one has 8 for each of its features.
 const MAX_VOCABULARY: usize = 32_000;
 /// Bytes of a shard, unless a single tensor is larger.
@@ -73,7 +73,7 @@ impl Sizes {
         };
         let off = |sizes: &Self| (2.0 * sizes.n_params() as f64 - bytes).abs();
         let mut best = Self { layers, width: 64 };
-        for units in 1..64 {
+        for units in 1..128 {
             let next = sizes(units);
             if off(&next) < off(&best) {
                 best = next;

@@ -103,11 +103,9 @@ impl TrellisCodec {
         for parity in 0..n_parities {
             let table = usize::from(first_table) + parity;
             let first = self.levels().class(table).floor_symbol(value) - 1;
-            let [points, bits] = self.levels().four(self.tables(), table, first);
-            let cost: [f32; 4] = std::array::from_fn(|idx| {
-                let error = value - points[idx];
-                error * error + lagrangian * bits[idx]
-            });
+            let cost = self
+                .levels()
+                .four_costs(self.tables(), table, first, value, lagrangian);
             for idx in 0..2 {
                 let is_upper = cost[idx + 2] < cost[idx];
                 let symbol = first + idx as i32 + if is_upper { 2 } else { 0 };
