@@ -14,8 +14,8 @@ use nwc_codec::{Codec, NeuralCodec};
 use nwc_entropy::{Backend, CdfTable, DecodeTables, LANES, StreamDecoder, TableSet};
 use nwc_format::{Limits, ModelIndex, Payload, Shard};
 
-/// A function that is fuzzed.
-pub type Target = fn(&[u8]);
+/// A function that is fuzzed; it tells whether it accepted the bytes, so that seeds are known to be good.
+pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of target and seed folder.
 pub const TARGETS: [(&str, Target); 5] = [
@@ -48,10 +48,10 @@ pub fn tables() -> TableSet {
 /// Decodes a substream: two bytes say how many symbols, one under which tables, the rest is the stream.
 ///
 /// Every backend must accept and refuse the same streams, and decode the same symbols.
-pub fn entropy_stream(data: &[u8]) {
+pub fn entropy_stream(data: &[u8]) -> bool {
     static TABLES: LazyLock<TableSet> = LazyLock::new(tables);
     let Some((&[low, high, kind], stream)) = data.split_first_chunk() else {
-        return;
+        return false;
     };
     let n_symbols = usize::from(u16::from_le_bytes([low, high]));
     let table_idx: Vec<u16> = (0..n_symbols)
@@ -80,96 +80,106 @@ pub fn entropy_stream(data: &[u8]) {
             (expected, found) => panic!("{backend:?}: {found:?}, portable {expected:?}"),
         }
     }
+    portable.is_ok()
 }
 
 /// Parses a codec file of any family; what is accepted is written and accepted again.
-pub fn codec_file(data: &[u8]) {
-    if let Ok(codec) = Codec::from_bytes(data) {
-        let bytes = codec.to_bytes().expect("a codec that was read is written");
-        let again = Codec::from_bytes(&bytes).expect("what was written is read");
-        assert_eq!(again.to_bytes().expect("as before"), bytes);
-    }
+pub fn codec_file(data: &[u8]) -> bool {
+    let Ok(codec) = Codec::from_bytes(data) else {
+        return false;
+    };
+    let bytes = codec.to_bytes().expect("a codec that was read is written");
+    let again = Codec::from_bytes(&bytes).expect("what was written is read");
+    assert_eq!(again.to_bytes().expect("as before"), bytes);
+    true
 }
 
 /// Parses a shard and everything in it that has a range, and an index.
-pub fn container(data: &[u8]) {
+pub fn container(data: &[u8]) -> bool {
     let limits = Limits::default();
-    if let Ok(shard) = Shard::parse(data, &limits) {
-        let metadata = shard.metadata();
-        for codec in &metadata.codecs {
-            let _ = shard.codec(codec);
-        }
-        for section in metadata.tensors.iter().flat_map(|t| &t.sections) {
-            let _ = shard.section(section);
-            // Without the digest, which random damage does not get past.
-            let _ = shard.section_unchecked(section).map(Payload::parse);
-        }
-        let _ = shard.verify();
+    let is_index = ModelIndex::parse(data, &limits).is_ok();
+    let Ok(shard) = Shard::parse(data, &limits) else {
+        return is_index;
+    };
+    let metadata = shard.metadata();
+    for codec in &metadata.codecs {
+        let _ = shard.codec(codec);
     }
-    let _ = ModelIndex::parse(data, &limits);
+    for section in metadata.tensors.iter().flat_map(|t| &t.sections) {
+        let _ = shard.section(section);
+        // Without the digest, which random damage does not get past.
+        let _ = shard.section_unchecked(section).map(Payload::parse);
+    }
+    shard.verify().is_ok()
 }
 
 /// Opens `data` as the only shard of a checkpoint folder and decodes every tensor.
-pub fn checkpoint(data: &[u8]) {
+pub fn checkpoint(data: &[u8]) -> bool {
     let dir = tempfile::tempdir().expect("a temporary folder");
     fs::write(dir.path().join("model.safetensors"), data).expect("a writable folder");
     let Ok(checkpoint) = Checkpoint::open(dir.path()) else {
-        return;
+        return false;
     };
+    let mut is_whole = true;
     for name in checkpoint.names() {
         let info = checkpoint.info(name).expect("a name of the checkpoint");
-        if let Ok(bytes) = checkpoint.tensor_bytes(name) {
-            let n_elems: usize = info.shape.iter().product();
-            assert_eq!(bytes.len(), n_elems * info.dtype.size(), "{name}");
+        match checkpoint.tensor_bytes(name) {
+            Ok(bytes) => {
+                let n_elems: usize = info.shape.iter().product();
+                assert_eq!(bytes.len(), n_elems * info.dtype.size(), "{name}");
+            }
+            Err(_) => is_whole = false,
         }
         let _ = checkpoint.tensor(name);
     }
+    is_whole
 }
 
 /// Decodes a payload no digest protects: family, rows and columns in a byte each, then the sections.
 ///
 /// For a trellis the scales are preceded by their length in two bytes; what follows is the payload.
-pub fn payload(data: &[u8]) {
+pub fn payload(data: &[u8]) -> bool {
     let Some((&[family, rows, cols], rest)) = data.split_first_chunk() else {
-        return;
+        return false;
     };
     let (rows, cols) = (usize::from(rows), usize::from(cols));
-    if family & 1 == 0 {
-        let levels = vec![QualityLevel(family >> 1); rows * cols / 16];
-        let Ok(substreams) = Payload::parse(rest) else {
-            return;
-        };
-        let codec = neural();
-        if let Ok(symbols) = codec.decode_symbols(&substreams, &levels, Parallelism::Serial) {
-            codec
-                .synthesize(symbols.view(), &levels, Parallelism::Serial)
-                .expect("symbols of these levels");
-        }
-        return;
+    match family & 1 {
+        0 => neural_payload(rest, family >> 1, rows * cols / 16),
+        _ => trellis_payload(rest, rows, cols),
     }
-    let Some((&length, rest)) = rest.split_first_chunk() else {
-        return;
+}
+
+fn neural_payload(bytes: &[u8], level: u8, n_chunks: usize) -> bool {
+    let levels = vec![QualityLevel(level); n_chunks];
+    let Ok(substreams) = Payload::parse(bytes) else {
+        return false;
     };
-    let Some((scales, payload)) = rest.split_at_checked(usize::from(u16::from_le_bytes(length)))
-    else {
-        return;
+    let codec = neural();
+    let Ok(symbols) = codec.decode_symbols(&substreams, &levels, Parallelism::Serial) else {
+        return false;
     };
-    let Codec::Trellis(codec) = trellis_codec() else {
-        return;
+    codec
+        .synthesize(symbols.view(), &levels, Parallelism::Serial)
+        .expect("symbols of these levels");
+    true
+}
+
+fn trellis_payload(bytes: &[u8], rows: usize, cols: usize) -> bool {
+    let sections = bytes
+        .split_first_chunk()
+        .and_then(|(&length, rest)| rest.split_at_checked(usize::from(u16::from_le_bytes(length))));
+    let (Some((scales, payload)), Codec::Trellis(codec)) = (sections, trellis_codec()) else {
+        return false;
     };
-    if let (Ok(scales), Ok(substreams)) = (
+    let (Ok(scales), Ok(substreams)) = (
         TensorScales::from_bytes(scales, rows, cols),
         Payload::parse(payload),
-    ) {
-        let mut weights = Array2::zeros((rows, cols));
-        let _ = trellis::decode(
-            codec,
-            &scales,
-            &substreams,
-            weights.view_mut(),
-            Parallelism::Serial,
-        );
-    }
+    ) else {
+        return false;
+    };
+    let mut weights = Array2::zeros((rows, cols));
+    let out = weights.view_mut();
+    trellis::decode(codec, &scales, &substreams, out, Parallelism::Serial).is_ok()
 }
 
 /// The neural codec of [`payload`].

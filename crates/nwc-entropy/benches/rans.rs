@@ -246,10 +246,10 @@ fn zstd_3_decode_single_table_14(bencher: Bencher) {
     assert_eq!(out, symbols);
 }
 
-/// What a core can move: bytes copied, far more than its caches hold.
+/// What a core can move: bytes copied, more than its own caches hold.
 #[divan::bench(min_time = 0.5)]
 fn memory_copy(bencher: Bencher) {
-    const N_BYTES: usize = 256 << 20;
+    const N_BYTES: usize = 64 << 20;
     let from = vec![1u8; N_BYTES];
     // Not zeros: those are pages that the first copy would have to be given.
     let mut to = vec![2u8; N_BYTES];

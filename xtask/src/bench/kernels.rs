@@ -8,7 +8,7 @@ use super::divan::{self, Entry};
 /// Everything that runs on one core, the machine's ceilings beside.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Kernels {
-    /// Bytes copied a second, of blocks far larger than the caches.
+    /// Bytes copied a second, of blocks larger than a core's own caches.
     pub(super) memory_copy_bytes_per_s: f64,
     pub(super) entropy: Vec<EntropyRow>,
     pub(super) synthesis: Vec<SynthesisRow>,

@@ -33,9 +33,14 @@ impl SingleTensor {
 pub(super) fn measure(what: &'static str, dir: &Path, n: usize) -> Result<SingleTensor> {
     let tensor = {
         let checkpoint = Checkpoint::open(dir)?;
-        let name = checkpoint.names().find(|name| name.contains(".layers."));
-        name.or(checkpoint.names().next())
-            .context("the checkpoint holds no tensor")?
+        let is_linear = |name: &&str| {
+            let is_matrix = checkpoint
+                .info(name)
+                .is_ok_and(|info| info.shape.len() == 2);
+            name.contains(".layers.") && is_matrix
+        };
+        let name = checkpoint.names().find(is_linear);
+        name.context("the checkpoint holds no linear of a layer")?
             .to_owned()
     };
     let (mut open_and_decode_s, mut decode_s) = (f64::INFINITY, f64::INFINITY);
