@@ -1,6 +1,8 @@
 //! End-to-end tests: helpers that build small checkpoints and find fixtures.
 #![forbid(unsafe_code)]
 
+pub mod fuzzing;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};

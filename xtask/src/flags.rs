@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Test(TestFlags),
     /// Check the rules that prose forgets: dependency edges, file heads and lengths, licences, digests.
     Tidy,
+    /// Measure how fast the parts and the whole are, beside peers and this machine's ceilings.
+    Bench(BenchFlags),
     /// Compress a real model at every rate, decompress it, and write the report.
     Reproduce(ReproduceFlags),
     /// Measure what each part of the method is worth in KL divergence, beside other quantisers.
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Pretrain(PretrainFlags),
     /// Get SmolLM2-135M-Instruct as a Hugging Face folder and print its path.
     Model(ModelFlags),
+    /// Write a checkpoint of any size in the shape of a Llama, filled with seeded Gaussian weights.
+    Synthetic(SyntheticFlags),
     /// Get LibTorch and print the shell lines that make cargo and programs find it.
     Libtorch,
     /// Write the digests of fixtures/ and codecs/ into fixtures/MANIFEST.toml, or check them.
@@ -45,6 +49,22 @@ pub(crate) struct TestFlags {
     /// Leave out the tests that read the real model.
     #[arg(long)]
     pub(crate) no_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchFlags {
+    /// Fewer repeats, and nothing encoded on one thread.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// A local Hugging Face checkpoint folder to use instead of SmolLM2-135M-Instruct.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Statistics of it to encode with [default: made up, which takes as long].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+    /// Where bench.json goes.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +163,21 @@ pub(crate) struct ModelFlags {
     /// Keep the channels in their order, so that the weights stay on the 4-bit grids they came from.
     #[arg(long)]
     pub(crate) no_permute: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyntheticFlags {
+    /// Folder to make; must not exist.
+    pub(crate) out: PathBuf,
+    /// Layers of the model.
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub(crate) layers: usize,
+    /// About how large it is, in bf16; the width follows.
+    #[arg(long, value_name = "GB", default_value_t = 8.0)]
+    pub(crate) gigabytes: f64,
+    /// Seed of the weights.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask reproduce` and what they stand on.
 #![forbid(unsafe_code)]
 
+mod bench;
+mod child;
 mod fetch;
 mod fixtures;
 mod flags;
@@ -11,6 +13,7 @@ mod peers;
 mod quality;
 mod report;
 mod reproduce;
+mod synthetic;
 mod test;
 mod tidy;
 mod wheel;
@@ -36,11 +39,13 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Test(flags) => test::run(&flags),
         Command::Tidy => tidy::run(),
+        Command::Bench(flags) => bench::run(&flags),
         Command::Reproduce(flags) => reproduce::run(&flags),
         Command::Quality(flags) => quality::run(&flags),
         Command::Peers(flags) => peers::run(&flags),
         Command::Pretrain(flags) => reproduce::pretrain(&flags),
         Command::Model(flags) => model::run(&flags),
+        Command::Synthetic(flags) => synthetic::run(&flags),
         Command::Libtorch => libtorch::run(),
         Command::Fixtures(flags) => fixtures::run(&flags),
     }

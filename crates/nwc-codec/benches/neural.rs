@@ -18,8 +18,8 @@ fn main() {
 
 const PRESETS: [&str; 3] = ["tiny", "small", "paper"];
 
-/// Weights of one call: a layer's share that keeps a call of the slowest preset below a second.
-const N_WEIGHTS: usize = 1 << 18;
+/// Weights of one call: whole batches, and few enough that other work on the machine seldom comes between.
+const N_WEIGHTS: usize = 1 << 15;
 
 fn codec(preset: &str) -> NeuralCodec {
     let config = CodecConfig::preset(preset, 300.0).unwrap_or_else(|| panic!("no preset {preset}"));

@@ -1,6 +1,6 @@
 //! How large the symbols of every weight will be, from two small vectors.
 
-use nwc_chunk::ndarray::{Array1, Array2, ArrayView2, Axis};
+use nwc_chunk::ndarray::ArrayView2;
 
 use crate::error::check_shape;
 use crate::steps::exponents;
@@ -52,24 +52,8 @@ impl ScalePrediction {
                 found,
             });
         }
-        // u², normalised in place by the rms found so far. f64, so that no square overflows.
-        let mut squares = Array2::<f64>::zeros(weights.dim());
-        for (mut out, (row, step)) in squares
-            .rows_mut()
-            .into_iter()
-            .zip(weights.rows().into_iter().zip(&row_steps))
-        {
-            for (slot, (&w, factor)) in out.iter_mut().zip(row.iter().zip(&col_factors)) {
-                let u = f64::from(w) / (f64::from(*step) * f64::from(*factor));
-                *slot = u * u;
-            }
-        }
-        let mut row_logs = Array1::<f64>::zeros(weights.nrows());
-        let mut col_logs = Array1::<f64>::zeros(weights.ncols());
-        for _ in 0..N_SWEEPS {
-            normalize(&mut squares, Axis(0), &mut row_logs);
-            normalize(&mut squares, Axis(1), &mut col_logs);
-        }
+        let lanes = Lanes::new(weights, &row_steps, &col_factors);
+        let (row_logs, col_logs) = lanes.fit(weights);
         let live: Vec<f64> = col_logs.iter().copied().filter(|x| x.is_finite()).collect();
         let shift = live.iter().sum::<f64>() / live.len().max(1) as f64;
         Ok(Self {
@@ -87,22 +71,96 @@ impl ScalePrediction {
     }
 }
 
-/// Divides each lane along `axis` of squares by its mean square and adds its log2 rms to `logs`.
+/// What turns a weight into `u² / (r² c²)`, row by row, and what has been found of rows and columns.
 ///
-/// A lane of zeros has log −∞ and stays as it is; entries of lanes that are zero do not dilute the others' means.
-fn normalize(squares: &mut Array2<f64>, axis: Axis, logs: &mut Array1<f64>) {
-    let across = Axis(1 - axis.index());
-    let n_live = squares
-        .axis_iter(across)
-        .filter(|lane| lane.iter().any(|&u| u > 0.0))
-        .count();
-    for (mut lane, log) in squares.axis_iter_mut(axis).zip(logs) {
-        let mean = lane.sum() / n_live.max(1) as f64;
-        *log += 0.5 * mean.log2();
-        if mean > 0.0 {
-            lane /= mean;
+/// In f64, so that no square overflows, and without a copy of the matrix: every pass reads the weights anew.
+struct Lanes {
+    /// `1 / step` of each row, with the columns' factors apart.
+    row_factors: Vec<f64>,
+    col_factors: Vec<f64>,
+    n_live_rows: usize,
+    n_live_cols: usize,
+}
+
+impl Lanes {
+    fn new(weights: ArrayView2<'_, f32>, row_steps: &[f32], col_factors: &[f32]) -> Self {
+        let inverse = |steps: &[f32]| steps.iter().map(|&s| f64::from(s).recip()).collect();
+        let mut is_live_col = vec![false; weights.ncols()];
+        let mut n_live_rows = 0;
+        for row in weights.rows() {
+            let mut is_live_row = false;
+            for (is_live, &w) in is_live_col.iter_mut().zip(row) {
+                *is_live |= w != 0.0;
+                is_live_row |= w != 0.0;
+            }
+            n_live_rows += usize::from(is_live_row);
+        }
+        Self {
+            row_factors: inverse(row_steps),
+            col_factors: inverse(col_factors),
+            n_live_rows,
+            n_live_cols: is_live_col.into_iter().filter(|&live| live).count(),
         }
     }
+
+    /// Base-2 logarithms of the rms of rows and columns, −∞ for a lane of zeros.
+    ///
+    /// A sweep is one pass: a row's mean is known when its end is reached, and the columns take in the row
+    /// divided by it. Entries of lanes that are zero do not dilute the others' means.
+    fn fit(&self, weights: ArrayView2<'_, f32>) -> (Vec<f64>, Vec<f64>) {
+        let (n_rows, n_cols) = weights.dim();
+        let mut row_logs = vec![f64::NEG_INFINITY; n_rows];
+        // Of each column: what squares are divided by, as a factor, and the sum of the sweep.
+        let mut col_gains = vec![1.0; n_cols];
+        let mut col_logs = vec![0.0; n_cols];
+        let mut sums = vec![0.0; n_cols];
+        let mut squares = vec![0.0; n_cols];
+        for _ in 0..N_SWEEPS {
+            sums.fill(0.0);
+            for ((row, &row_factor), log) in weights
+                .rows()
+                .into_iter()
+                .zip(&self.row_factors)
+                .zip(&mut row_logs)
+            {
+                let entries = squares.iter_mut().zip(&self.col_factors).zip(row);
+                for ((square, col_factor), &w) in entries {
+                    let u = f64::from(w) * (row_factor * col_factor);
+                    *square = u * u;
+                }
+                let mean = weighted_sum(&squares, &col_gains) / self.n_live_cols.max(1) as f64;
+                *log = 0.5 * mean.log2();
+                if mean > 0.0 {
+                    let gain = mean.recip();
+                    for (sum, square) in sums.iter_mut().zip(&squares) {
+                        *sum += square * gain;
+                    }
+                }
+            }
+            for ((log, gain), sum) in col_logs.iter_mut().zip(&mut col_gains).zip(&sums) {
+                let mean = sum / self.n_live_rows.max(1) as f64;
+                *log = 0.5 * mean.log2();
+                if mean > 0.0 {
+                    *gain = mean.recip();
+                }
+            }
+        }
+        (row_logs, col_logs)
+    }
+}
+
+/// `Σ a_j b_j` in eight sums side by side, which vectors and pipelines like.
+fn weighted_sum(a: &[f64], b: &[f64]) -> f64 {
+    let (a, a_tail) = a.as_chunks::<8>();
+    let (b, b_tail) = b.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let tail: f64 = a_tail.iter().zip(b_tail).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f64>() + tail
 }
 
 fn indices(logs: impl Iterator<Item = f64>) -> Vec<i8> {
@@ -115,7 +173,7 @@ fn indices(logs: impl Iterator<Item = f64>) -> Vec<i8> {
 
 #[cfg(test)]
 mod tests {
-    use nwc_chunk::ndarray::array;
+    use nwc_chunk::ndarray::{Array2, array};
     use proptest::prelude::*;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;

@@ -1,4 +1,5 @@
-//! Symbols a second of one thread, with constriction's ANS beside (its fastest lookup model, the same tables).
+//! Symbols a second of one thread, with peers beside: constriction's ANS (its fastest lookup model, the same tables)
+//! and zstd at level 3 on the same symbols, one byte each; bytes are those that are stored.
 #![expect(
     clippy::unwrap_used,
     reason = "nothing but this file makes what is unwrapped"
@@ -7,7 +8,7 @@
 use constriction::stream::Decode;
 use constriction::stream::model::ContiguousCategoricalEntropyModel;
 use constriction::stream::stack::AnsCoder;
-use divan::counter::ItemsCount;
+use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use nwc_entropy::{Backend, CdfTable, DecodeTables, LANES, StreamDecoder, StreamEncoder, TableSet};
 use rand::distr::Distribution;
@@ -99,7 +100,10 @@ fn decode_bulk_by(bencher: Bencher, case: &Case, backend: Backend) {
     let tables = DecodeTables::with_backend(&case.tables, backend);
     let table_of_lane: [u16; LANES] = case.table_idx[..LANES].try_into().unwrap();
     let mut out = vec![0; N_SYMBOLS];
-    bencher.counter(ItemsCount::new(N_SYMBOLS)).bench_local(|| {
+    let bencher = bencher
+        .counter(ItemsCount::new(N_SYMBOLS))
+        .counter(BytesCount::new(bytes.len()));
+    bencher.bench_local(|| {
         let mut decoder = StreamDecoder::new(&tables, black_box(&bytes)).unwrap();
         decoder.decode_bulk(&table_of_lane, &mut out).unwrap();
         decoder.finish().unwrap();
@@ -142,7 +146,10 @@ fn decode_200_tables(bencher: Bencher, precision: u32) {
 }
 
 fn encode_bulk_by(bencher: Bencher, case: &Case, backend: Backend) {
-    bencher.counter(ItemsCount::new(N_SYMBOLS)).bench_local(|| {
+    let bencher = bencher
+        .counter(ItemsCount::new(N_SYMBOLS))
+        .counter(BytesCount::new(encoded(case).len()));
+    bencher.bench_local(|| {
         let mut encoder = StreamEncoder::with_backend(&case.tables, backend);
         encoder
             .push_bulk(&[0; LANES], black_box(&case.symbols))
@@ -219,4 +226,34 @@ fn constriction_encode_single_table_14(bencher: Bencher) {
             .unwrap();
         coder.into_compressed().unwrap()
     });
+}
+
+#[divan::bench]
+fn zstd_3_decode_single_table_14(bencher: Bencher) {
+    let symbols: Vec<u8> = single(14).symbols.iter().map(|&s| s as u8).collect();
+    let stored = zstd::bulk::compress(&symbols, 3).unwrap();
+    let mut decompressor = zstd::bulk::Decompressor::new().unwrap();
+    let mut out = Vec::with_capacity(N_SYMBOLS);
+    let bencher = bencher
+        .counter(ItemsCount::new(N_SYMBOLS))
+        .counter(BytesCount::new(stored.len()));
+    bencher.bench_local(|| {
+        out.clear();
+        decompressor
+            .decompress_to_buffer(black_box(&stored), &mut out)
+            .unwrap();
+    });
+    assert_eq!(out, symbols);
+}
+
+/// What a core can move: bytes copied, more than its own caches hold.
+#[divan::bench(min_time = 0.5)]
+fn memory_copy(bencher: Bencher) {
+    const N_BYTES: usize = 64 << 20;
+    let from = vec![1u8; N_BYTES];
+    // Not zeros: those are pages that the first copy would have to be given.
+    let mut to = vec![2u8; N_BYTES];
+    bencher
+        .counter(BytesCount::new(N_BYTES))
+        .bench_local(|| to.copy_from_slice(black_box(&from)));
 }

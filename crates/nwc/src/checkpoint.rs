@@ -306,6 +306,9 @@ impl Compressed {
                 };
                 let (rows, cols) = matrix_shape(&record.shape).map_err(wrong)?;
                 let decoded = coder::decode(&codec, &stored, rows, cols).map_err(wrong)?;
+                for section in &record.sections {
+                    shard.forget(section);
+                }
                 Ok(Decoded::Values(decoded.into_raw_vec_and_offset().0))
             }
         }
@@ -314,7 +317,13 @@ impl Compressed {
     /// One tensor in its own dtype.
     pub(crate) fn bytes(&self, shard: &CompressedShard, record: &TensorRecord) -> Result<Vec<u8>> {
         match self.decode(shard, record)? {
-            Decoded::Bytes(bytes) => Ok(bytes.to_vec()),
+            Decoded::Bytes(stored) => {
+                let bytes = stored.to_vec();
+                for section in &record.sections {
+                    shard.forget(section);
+                }
+                Ok(bytes)
+            }
             Decoded::Values(values) => {
                 let mut bytes = Vec::new();
                 if dtype::extend_bytes(record.dtype, &values, &mut bytes) {
@@ -354,6 +363,14 @@ impl Compressed {
 }
 
 impl CompressedShard {
+    /// Gives the memory of a section that has been read back.
+    fn forget(&self, section: &Section) {
+        if let Ok(range) = self.header.section_range(section) {
+            // Sections lie in the file, which is mapped.
+            self.file.forget(range.start as usize..range.end as usize);
+        }
+    }
+
     /// A section's bytes, digest checked.
     fn section(&self, section: &Section) -> Result<&[u8], TensorError> {
         let range = self.header.section_range(section)?;

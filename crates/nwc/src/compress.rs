@@ -13,7 +13,7 @@ use crate::coder::CodedMatrix;
 use crate::coders::Coders;
 use crate::options::{CompressOptions, Progress};
 use crate::output::OutputDir;
-use crate::pipeline::{WAVE_ELEMS, process_in_order};
+use crate::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
 use crate::plan::{Plan, Planned, Treatment};
 use crate::recovery::{LinearCoder, Recovered};
 use crate::report::Inspection;
@@ -261,7 +261,7 @@ impl Run<'_> {
         process_in_order(
             planned,
             |p| p.tensor.n_elems(),
-            WAVE_ELEMS,
+            IN_FLIGHT_ELEMS,
             |p| self.work(p),
             |p, coded| {
                 records.push(write_tensor(&mut writer, p, coded, self.prepared).map_err(wrong)?);
@@ -398,6 +398,7 @@ fn write_tensor<W: Read + Write + Seek>(
                 &record.shape,
                 bytes,
             )?);
+            planned.shard.forget(planned.tensor);
         }
     }
     Ok(record)

@@ -10,7 +10,7 @@ use nwc_format::{
 use crate::checkpoint::{Compressed, CompressedShard};
 use crate::options::Progress;
 use crate::output::OutputDir;
-use crate::pipeline::{WAVE_ELEMS, process_in_order};
+use crate::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
 use crate::{Error, Result, carry};
 
 /// Decompresses the checkpoint in `in_dir` into the new folder `out_dir`, an ordinary Hugging Face folder.
@@ -81,7 +81,7 @@ fn write_shard(
     process_in_order(
         &metadata.tensors,
         |t| elems(&t.shape),
-        WAVE_ELEMS,
+        IN_FLIGHT_ELEMS,
         |record| {
             let bytes = compressed.bytes(shard, record)?;
             progress.advance(elems(&record.shape) as u64);

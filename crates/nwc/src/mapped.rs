@@ -5,10 +5,12 @@
 )]
 
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use crate::{Error, Result};
 
@@ -40,6 +42,28 @@ impl MappedFile {
             path: path.into(),
             map,
         })
+    }
+
+    /// Gives the memory of a range back once it has been read; reading it again brings it back from the file.
+    ///
+    /// Pages of a mapped file count as this process's memory until then.
+    pub(crate) fn forget(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Some(map) = &self.map
+            && range.start < range.end
+            && range.end <= map.len()
+        {
+            // SAFETY: the map is private, read-only and never written, so pages that are dropped are filled from
+            // the file again when they are next read: no byte that a borrower sees changes.
+            let dropped = unsafe {
+                map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+            if let Err(error) = dropped {
+                tracing::debug!(%error, path = %self.path.display(), "pages are kept");
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 
     /// Where the file is.

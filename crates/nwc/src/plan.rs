@@ -93,7 +93,9 @@ impl Planned<'_> {
     /// The weights as f32, flat.
     pub(crate) fn weights(&self) -> Vec<f32> {
         // Only codable dtypes are planned for coding.
-        dtype::to_f32(self.tensor.dtype, self.bytes()).unwrap_or_default()
+        let weights = dtype::to_f32(self.tensor.dtype, self.bytes()).unwrap_or_default();
+        self.shard.forget(self.tensor);
+        weights
     }
 }
 
@@ -191,6 +193,7 @@ fn scan(shard: &SourceShard, tensor: &SourceTensor, non_finite: NonFinite) -> Re
     let bytes = shard.bytes(tensor);
     let digest = Digest::of(bytes);
     let first = first_non_finite(tensor, bytes);
+    shard.forget(tensor);
     if let (Some((element_idx, value)), NonFinite::Refuse) = (first, non_finite) {
         return Err(Error::NonFinite {
             path: shard.path().into(),

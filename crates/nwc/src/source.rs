@@ -50,6 +50,11 @@ impl SourceShard {
     pub(crate) fn bytes(&self, tensor: &SourceTensor) -> &[u8] {
         self.file.get(tensor.start..tensor.end).unwrap_or_default()
     }
+
+    /// Gives the memory of a tensor's bytes back; they can be read again.
+    pub(crate) fn forget(&self, tensor: &SourceTensor) {
+        self.file.forget(tensor.start..tensor.end);
+    }
 }
 
 /// A plain checkpoint: its shards, mapped, and its folder.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::child::{self, Usage};
+use crate::child::{self, Usage};
 use crate::flags::FixturesFlags;
 use crate::{fixtures, workspace};
 

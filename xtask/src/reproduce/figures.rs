@@ -224,16 +224,17 @@ fn training(found: &Measurements) -> Option<Figure> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::child::Usage;
     use super::super::results::ThreadComparison;
     use super::super::round_trip::RoundTrip;
     use super::*;
+    use crate::child::Usage;
 
     /// Measurements that reach everything.
     pub(in super::super) fn sample() -> Measurements {
         let usage = Usage {
             wall_s: 20.0,
             peak_bytes: Some(400 << 20),
+            cpu_s: Some(30.0),
         };
         let rate = |lambda: f64, bits: f64, nmse: f64| Rate {
             lambda,
@@ -324,6 +325,7 @@ pub(super) mod tests {
         found.rates[0].training = Some(Usage {
             wall_s: 200.0,
             peak_bytes: None,
+            cpu_s: None,
         });
         assert_eq!(training(&found).unwrap().reached, Some(false));
     }

@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result};
 
 use super::codecs::{self, Trained};
 use super::results::{Measurements, Rate, ThreadComparison};
-use super::{Plan, child, reference, round_trip, sections};
+use super::{Plan, reference, round_trip, sections};
+use crate::child;
 use crate::report::Report;
 use crate::workspace;
 

@@ -3,7 +3,6 @@
 //!
 //! Measuring is done by an optimised build: the command builds one together with `nwc-cli` and goes on in it.
 
-mod child;
 mod codecs;
 mod figures;
 mod measure;

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::child::Usage;
 use super::reference::Reference;
 use super::round_trip::RoundTrip;
+use crate::child::Usage;
 
 /// One run of `cargo xtask reproduce`.
 #[derive(Debug, Clone, Default, Serialize)]

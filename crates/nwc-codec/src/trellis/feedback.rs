@@ -145,15 +145,15 @@ impl FeedbackSearch {
                 }
                 let value = ((common - own[state]) / step).clamp(-MAX_POINT, MAX_POINT);
                 let parity = if STATES == 1 { 0 } else { state & 1 };
-                let branches = codec.pair(value, column.first_tables[row], parity);
-                for (bit, branch) in branches.into_iter().enumerate() {
+                let table = usize::from(column.first_tables[row]) + parity;
+                for (bit, (cost, chosen)) in codec.pair(value, table).into_iter().enumerate() {
                     let next = usize::from(next_states[state][bit]);
-                    let metric = metrics[state] + branch.cost;
+                    let metric = metrics[state] + cost;
                     if metric < best[next] {
                         best[next] = metric;
                         from[next] = state as u8;
-                        symbol[next] = branch.symbol;
-                        error[next] = branch.point * step - target;
+                        symbol[next] = chosen;
+                        error[next] = codec.levels().value(table, chosen) * step - target;
                     }
                 }
             }

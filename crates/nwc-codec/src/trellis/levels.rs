@@ -98,28 +98,42 @@ impl Levels {
         }
     }
 
-    /// Values in steps and prices in bits of four symbols, `first` to `first + 3`.
+    /// Squared error in steps plus `lagrangian` times bits, for coding `value` as each of four symbols from `first` on.
     #[inline(always)]
-    pub(super) fn four(&self, tables: &TableSet, table: usize, first: i32) -> [[f32; 4]; 2] {
+    pub(super) fn four_costs(
+        &self,
+        tables: &TableSet,
+        table: usize,
+        first: i32,
+        value: f32,
+        lagrangian: f32,
+    ) -> [f32; 4] {
         let column = first.wrapping_add(self.half) as u32 as usize;
         if column < self.stride.saturating_sub(3) {
             let start = table * self.stride + column;
             let values = self.values[start..].first_chunk();
             let prices = self.prices[start..].first_chunk();
             if let (Some(values), Some(prices)) = (values, prices) {
-                return [*values, *prices];
+                // Straight from the tables: a copy on the stack would be read across its two stores, and wait.
+                return costs(values, prices, value, lagrangian);
             }
         }
-        self.four_beyond(tables, table, first)
+        self.four_costs_beyond(tables, table, first, value, lagrangian)
     }
 
     #[cold]
-    fn four_beyond(&self, tables: &TableSet, table: usize, first: i32) -> [[f32; 4]; 2] {
+    fn four_costs_beyond(
+        &self,
+        tables: &TableSet,
+        table: usize,
+        first: i32,
+        value: f32,
+        lagrangian: f32,
+    ) -> [f32; 4] {
         let symbols: [i32; 4] = std::array::from_fn(|idx| first.wrapping_add(idx as i32));
-        [
-            symbols.map(|symbol| self.value(table, symbol)),
-            symbols.map(|symbol| self.price(tables, table, symbol)),
-        ]
+        let values = symbols.map(|symbol| self.value(table, symbol));
+        let prices = symbols.map(|symbol| self.price(tables, table, symbol));
+        costs(&values, &prices, value, lagrangian)
     }
 
     #[inline(always)]
@@ -128,6 +142,14 @@ impl Levels {
         let column = symbol.wrapping_add(self.half) as u32 as usize;
         (column < self.stride).then_some(table * self.stride + column)
     }
+}
+
+#[inline(always)]
+fn costs(values: &[f32; 4], prices: &[f32; 4], value: f32, lagrangian: f32) -> [f32; 4] {
+    std::array::from_fn(|idx| {
+        let error = value - values[idx];
+        error * error + lagrangian * prices[idx]
+    })
 }
 
 /// The class of points that a table of `config` codes.

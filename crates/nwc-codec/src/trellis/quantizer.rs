@@ -103,56 +103,31 @@ impl TrellisCodec {
         let mut branches = Branches::default();
         let n_parities = if self.config().n_states == 1 { 1 } else { 2 };
         for parity in 0..n_parities {
-            for (bit, branch) in self
-                .pair(value, first_table, parity)
-                .into_iter()
-                .enumerate()
-            {
-                branches.cost[2 * parity + bit] = branch.cost;
-                branches.symbol[2 * parity + bit] = branch.symbol;
+            let pair = self.pair(value, usize::from(first_table) + parity);
+            for (bit, (cost, symbol)) in pair.into_iter().enumerate() {
+                branches.cost[2 * parity + bit] = cost;
+                branches.symbol[2 * parity + bit] = symbol;
             }
         }
         branches
     }
-}
 
-/// The cheaper symbol of one coset.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Branch {
-    /// In squared steps.
-    pub(super) cost: f32,
-    pub(super) symbol: i32,
-    /// What the symbol stands for, in steps.
-    pub(super) point: f32,
-}
-
-impl TrellisCodec {
-    /// The best symbol of each coset of one parity class for `value`, in steps.
+    /// Cost in squared steps and symbol of the best symbol of each coset under `table`, for `value` within [`MAX_POINT`].
     #[inline(always)]
-    pub(super) fn pair(&self, value: f32, first_table: u16, parity: usize) -> [Branch; 2] {
+    pub(super) fn pair(&self, value: f32, table: usize) -> [(f32, i32); 2] {
         let lagrangian = self.config().lagrangian;
-        let table = usize::from(first_table) + parity;
         let first = self.levels().class(table).floor_symbol(value) - 1;
-        let [points, bits] = self.levels().four(self.tables(), table, first);
-        let cost: [f32; 4] = std::array::from_fn(|idx| {
-            let error = value - points[idx];
-            error * error + lagrangian * bits[idx]
-        });
-        let mut branches = [Branch::default(); 2];
+        let cost = self
+            .levels()
+            .four_costs(self.tables(), table, first, value, lagrangian);
+        let mut pair = [(0.0, 0); 2];
         for idx in 0..2 {
-            let chosen = if cost[idx + 2] < cost[idx] {
-                idx + 2
-            } else {
-                idx
-            };
-            let symbol = first + chosen as i32;
-            branches[(symbol & 1) as usize] = Branch {
-                cost: cost[chosen],
-                symbol,
-                point: points[chosen],
-            };
+            let is_upper = cost[idx + 2] < cost[idx];
+            let symbol = first + idx as i32 + if is_upper { 2 } else { 0 };
+            let cost = if is_upper { cost[idx + 2] } else { cost[idx] };
+            pair[(symbol & 1) as usize] = (cost, symbol);
         }
-        branches
+        pair
     }
 }
 

@@ -168,10 +168,10 @@ impl Statistics {
             path: self.file.path().into(),
             detail,
         };
-        let bytes = self
+        let (range, bytes) = self
             .tensors
             .get(key)
-            .and_then(|range| self.file.get(range.clone()))
+            .and_then(|range| Some((range, self.file.get(range.clone())?)))
             .ok_or_else(|| wrong(format!("{key} is missing")))?;
         if bytes.len() != 4 * len {
             return Err(wrong(format!(
@@ -185,6 +185,7 @@ impl Statistics {
             .iter()
             .map(|&b| f32::from_le_bytes(b))
             .collect();
+        self.file.forget(range.clone());
         match values.iter().position(|v| !v.is_finite()) {
             Some(at) => Err(wrong(format!("{key} holds {} at {at}", values[at]))),
             None => Ok(values),

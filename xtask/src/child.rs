@@ -16,18 +16,20 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// What one run of a program took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// From start to end, seconds.
-    pub(super) wall_s: f64,
+    pub(crate) wall_s: f64,
     /// Largest resident set, mapped files included; `None` where the system does not tell.
-    pub(super) peak_bytes: Option<u64>,
+    pub(crate) peak_bytes: Option<u64>,
+    /// Of all threads, in the program and in the kernel, seconds; `None` where the system does not tell.
+    pub(crate) cpu_s: Option<f64>,
 }
 
 /// Runs `program` with `arguments`; what it says on stderr goes to ours, its output nowhere.
 ///
 /// # Errors
 /// Where it cannot be started or does not succeed.
-pub(super) fn run<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Result<Usage> {
+pub(crate) fn run<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Result<Usage> {
     if has_gnu_time() {
         run_under_time(program, arguments)
     } else {
@@ -38,7 +40,7 @@ pub(super) fn run<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Result<Us
 fn run_under_time<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Result<Usage> {
     let said = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     let mut command = Command::new(GNU_TIME);
-    command.args(["-f", "%M", "-o"]).arg(said.path());
+    command.args(["-f", "%M %U %S", "-o"]).arg(said.path());
     command.arg(program).args(arguments).stdout(Stdio::null());
     let start = Instant::now();
     let status = command
@@ -51,13 +53,14 @@ fn run_under_time<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Result<Us
         failed(program, arguments)
     );
     let text = fs::read_to_string(said.path())?;
-    let kib: Option<u64> = text
-        .lines()
-        .last()
-        .and_then(|line| line.trim().parse().ok());
+    let line = text.lines().last().unwrap_or_default();
+    let mut fields = line.split(' ').map(str::parse::<f64>);
+    let mut field = || fields.next().and_then(Result::ok);
+    let kib = field();
     Ok(Usage {
         wall_s,
-        peak_bytes: kib.map(|kib| kib * 1024),
+        peak_bytes: kib.map(|kib| kib as u64 * 1024),
+        cpu_s: field().zip(field()).map(|(user, system)| user + system),
     })
 }
 
@@ -82,7 +85,11 @@ fn run_and_look<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Result<Usag
         "{} ({status})",
         failed(program, arguments)
     );
-    Ok(Usage { wall_s, peak_bytes })
+    Ok(Usage {
+        wall_s,
+        peak_bytes,
+        cpu_s: None,
+    })
 }
 
 /// BusyBox and BSD have a `time` with other options.

@@ -1,0 +1,6 @@
+//! Calls `nwc_tests::fuzzing::checkpoint`, which says what is checked.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    nwc_tests::fuzzing::checkpoint(data);
+});
