@@ -173,7 +173,8 @@ impl Tables {
                 let counts = &counts[range(class)];
                 sums.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
             }
-            let together = mixed(&sums, &vec![1.0 / stride() as f64; stride()]);
+            // Next to nothing for what never occurred, so that it takes no place in a stored table.
+            let together = mixed(&sums, &vec![1e-8; stride()]);
             for class in 0..n_classes {
                 let counts = &counts[range(class)];
                 let pmf = mixed(counts, &together);

@@ -8,8 +8,8 @@ use crate::data::Matrix;
 
 /// Lagrangian of the product.
 pub(crate) const LAGRANGIAN: f32 = 0.2;
-/// Symbols are cut to this magnitude: points up to 1024 steps.
-const HALF: i32 = 512;
+/// Symbols are cut to this magnitude: points up to 8192 steps.
+const HALF: i32 = 4096;
 const STRIDE: usize = 2 * HALF as usize + 1;
 /// Lowest predicted scale, quarter-octaves; and how many there are.
 const MIN_BUCKET: i32 = -16;
