@@ -116,7 +116,12 @@ impl CodecConfig {
     }
 
     /// The table that codes `symbol`, and what is coded under it: with a trellis the parity is in the table.
-    pub(crate) fn coded_as(&self, level: QualityLevel, channel: usize, symbol: i32) -> (usize, i32) {
+    pub(crate) fn coded_as(
+        &self,
+        level: QualityLevel,
+        channel: usize,
+        symbol: i32,
+    ) -> (usize, i32) {
         let table = usize::from(level.0) * self.latent_dim + channel;
         match self.n_states {
             1 => (table, symbol),

@@ -5,8 +5,8 @@ use nwc_chunk::{Parallelism, QualityLevel};
 use nwc_codec::NeuralCodec;
 use serde::{Deserialize, Serialize};
 
-use crate::data::RUN_LEN;
 use crate::Result;
+use crate::data::RUN_LEN;
 use crate::ecsq::ecsq_at_mse;
 
 /// Rate and distortion of a codec at one quality level, beside scalar quantisation of the same weights.

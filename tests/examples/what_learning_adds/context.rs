@@ -45,7 +45,10 @@ pub(crate) fn measure(targets: &Targets) -> Result<Value> {
         let more_bytes = tables.n_bytes - plain.n_bytes;
         let more_bits = 8.0 * more_bytes as f64 / 106_168_320.0;
         let saved = plain_bits - bits;
-        println!("  {:36} saves {saved:+.4}, less {more_bits:.4} for tables", window.name);
+        println!(
+            "  {:36} saves {saved:+.4}, less {more_bits:.4} for tables",
+            window.name
+        );
         let kinds: Value = plain_by_kind
             .iter()
             .zip(&by_kind)
@@ -72,7 +75,10 @@ fn windows() -> Vec<Window> {
         window("4 columns before", right(4).collect()),
         window("16 columns before", right(16).collect()),
         window("32 columns before", right(32).collect()),
-        window("16 rows above, 16 columns before", above(16).chain(right(16)).collect()),
+        window(
+            "16 rows above, 16 columns before",
+            above(16).chain(right(16)).collect(),
+        ),
     ]
 }
 
@@ -167,7 +173,9 @@ impl Tables {
         let mut prices = vec![0.0; counts.len()];
         let mut tables = Vec::new();
         for table in 0..N_TABLES {
-            let range = |class: usize| class * size + table * stride()..class * size + (table + 1) * stride();
+            let range = |class: usize| {
+                class * size + table * stride()..class * size + (table + 1) * stride()
+            };
             let mut sums = vec![0.0; stride()];
             for class in 0..n_classes {
                 let counts = &counts[range(class)];
@@ -219,7 +227,9 @@ impl Tables {
         }
         let bits: f64 = kinds.iter().map(|(_, bits, _)| bits).sum();
         let n: usize = kinds.iter().map(|(.., n)| n).sum();
-        let by_kind = kinds.into_iter().map(|(kind, bits, n)| (kind, bits / n as f64));
+        let by_kind = kinds
+            .into_iter()
+            .map(|(kind, bits, n)| (kind, bits / n as f64));
         (bits / n as f64, by_kind.collect())
     }
 }

@@ -52,7 +52,10 @@ pub(crate) fn measure(model: &Path) -> Result<Value> {
     let curve = Curve::through(scalar.iter().rev().copied().collect());
     let mut rows = Vec::new();
     for (lambda, scalar) in nwc::PRETRAINED_LAMBDAS.into_iter().zip(scalar) {
-        println!(" lambda {lambda}: scalar {:.4} bits, nMSE {:.6}", scalar.bits, scalar.error);
+        println!(
+            " lambda {lambda}: scalar {:.4} bits, nMSE {:.6}",
+            scalar.bits, scalar.error
+        );
         if lambda > 1000.0 {
             continue;
         }
@@ -61,12 +64,19 @@ pub(crate) fn measure(model: &Path) -> Result<Value> {
             ("scalar, rate-distortion optimised", Order::None, LAGRANGIAN),
             ("8 states through a chunk", Order::Chunk, LAGRANGIAN),
             ("8 states down a channel", Order::Channel, LAGRANGIAN),
-            ("8 states through a column, Lagrangian 0", Order::Column, 0.0),
+            (
+                "8 states through a column, Lagrangian 0",
+                Order::Column,
+                0.0,
+            ),
             ("8 states through a column", Order::Column, LAGRANGIAN),
         ] {
             let point = coded(&codec, &fitted, &measured, order, lagrangian)?;
             let saved = curve.saved(point);
-            println!("  {name:40} {:.4} bits, {:.6}: saves {saved:+.4}", point.bits, point.error);
+            println!(
+                "  {name:40} {:.4} bits, {:.6}: saves {saved:+.4}",
+                point.bits, point.error
+            );
             rows.push(json!({
                 "lambda": lambda, "what": name, "bits": point.bits, "nmse": point.error, "saved": saved,
                 "scalar_bits": scalar.bits, "scalar_nmse": scalar.error,
@@ -184,7 +194,10 @@ struct Coder<'a> {
 
 impl Coder<'_> {
     fn set_prices(&mut self, counts: &[f64]) {
-        let channels = self.prices.chunks_exact_mut(N_POINTS).zip(counts.chunks_exact(N_POINTS));
+        let channels = self
+            .prices
+            .chunks_exact_mut(N_POINTS)
+            .zip(counts.chunks_exact(N_POINTS));
         for (prices, counts) in channels {
             for parity in 0..2 {
                 let of_parity = counts.iter().skip(parity).step_by(2);
@@ -201,8 +214,13 @@ impl Coder<'_> {
         let mut tables = Vec::new();
         for prices in self.prices.chunks_exact(N_POINTS) {
             for parity in 0..if self.code.n_states() == 1 { 1 } else { 2 } {
-                let likely: Vec<f64> = prices.iter().skip(parity).step_by(2)
-                    .map(|&bits| f64::from(-bits).exp2()).filter(|&p| p > 3e-5).collect();
+                let likely: Vec<f64> = prices
+                    .iter()
+                    .skip(parity)
+                    .step_by(2)
+                    .map(|&bits| f64::from(-bits).exp2())
+                    .filter(|&p| p > 3e-5)
+                    .collect();
                 tables.push(CdfTable::from_pmf(&likely, 0, 14)?);
             }
         }
@@ -229,8 +247,9 @@ impl Coder<'_> {
             match self.order {
                 Order::Channel => {
                     for channel in 0..16 {
-                        let places: Vec<usize> =
-                            (first + channel..first + sequence_len).step_by(16).collect();
+                        let places: Vec<usize> = (first + channel..first + sequence_len)
+                            .step_by(16)
+                            .collect();
                         self.search(&mut viterbi, &branches, &places, &mut points);
                     }
                 }

@@ -75,7 +75,10 @@ pub(crate) fn measure(targets: &Targets) -> Result<Value> {
         let point = points(&codec, &[0.0])?[0];
         let saved = curve.saved(point);
         let name = format!("network over 16 rows, {n_states} states");
-        println!("  {name}: {:.4} bits, error {:.5}, saves {saved:+.4}", point.bits, point.error);
+        println!(
+            "  {name}: {:.4} bits, error {:.5}, saves {saved:+.4}",
+            point.bits, point.error
+        );
         rows.push(json!({
             "what": name, "bits": point.bits, "error": point.error, "saved": saved,
             "identity_bits": curve.middle().bits, "identity_error": curve.middle().error,
@@ -100,7 +103,8 @@ impl Vectors {
                         continue;
                     }
                     all.values.extend(&matrix.column(col)[first..first + N]);
-                    all.sigmas.extend((first..first + N).map(|row| matrix.sigma(row, col)));
+                    all.sigmas
+                        .extend((first..first + N).map(|row| matrix.sigma(row, col)));
                 }
             }
         }
@@ -112,7 +116,13 @@ impl Vectors {
     }
 
     fn every(&self, stride: usize) -> Self {
-        let pick = |all: &[f32]| all.chunks_exact(N).step_by(stride).flatten().copied().collect();
+        let pick = |all: &[f32]| {
+            all.chunks_exact(N)
+                .step_by(stride)
+                .flatten()
+                .copied()
+                .collect()
+        };
         Self {
             values: pick(&self.values),
             sigmas: pick(&self.sigmas),
@@ -149,7 +159,9 @@ impl Codec {
         // Gradients of the mean over weights.
         let by_decoded: Vec<f32> = errors.iter().map(|e| 2.0 * e / n).collect();
         let mut by_y = self.synthesis.backward(&by_decoded);
-        let bits = self.density.backward(&y, &sigma, CELL, LAMBDA / n, &mut by_y);
+        let bits = self
+            .density
+            .backward(&y, &sigma, CELL, LAMBDA / n, &mut by_y);
         self.analysis.backward(&by_y);
         let adam = Adam::at(step, N_STEPS);
         self.analysis.update(&adam);
@@ -175,7 +187,12 @@ impl Codec {
         }
         // Shrinkage by scale: what learned reconstruction points do for the identity at low rates.
         let (points, buckets, _) = self.quantised(fitted, &code, &tables, octaves);
-        tables.shrink(&self.decoded(fitted, &points, octaves), &fitted.values, &buckets, octaves);
+        tables.shrink(
+            &self.decoded(fitted, &points, octaves),
+            &fitted.values,
+            &buckets,
+            octaves,
+        );
         let (points, buckets, bits) = self.quantised(measured, &code, &tables, octaves);
         let decoded = self.decoded(measured, &points, octaves);
         let scale = octaves.exp2();
@@ -267,7 +284,10 @@ impl Tables {
                 counts[bucket * N_POINTS + (point + MAX_POINT) as usize] += 1.0;
             }
         }
-        let tables = self.prices.chunks_exact_mut(N_POINTS).zip(counts.chunks_exact(N_POINTS));
+        let tables = self
+            .prices
+            .chunks_exact_mut(N_POINTS)
+            .zip(counts.chunks_exact(N_POINTS));
         for (prices, counts) in tables {
             for parity in 0..2 {
                 let total: f64 = counts.iter().skip(parity).step_by(2).sum();

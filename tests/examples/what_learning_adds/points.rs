@@ -55,7 +55,10 @@ fn row(name: &str, variant: Variant, targets: &Targets, curve: &Curve) -> Result
     let scheme = Scheme::fit(variant, &targets.fitted, 0)?;
     let point = scheme.measure(&targets.measured, 0);
     let saved = curve.saved(point);
-    println!("  {name:42} {:.4} bits, error {:.5}: saves {saved:+.4}", point.bits, point.error);
+    println!(
+        "  {name:42} {:.4} bits, error {:.5}: saves {saved:+.4}",
+        point.bits, point.error
+    );
     Ok(json!({
         "what": name, "bits": point.bits, "error": point.error, "saved": saved,
         "table_bytes": scheme.table_bytes,

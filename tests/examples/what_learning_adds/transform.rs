@@ -32,9 +32,22 @@ pub(crate) fn measure(targets: &Targets) -> Result<Value> {
             let mut fitted = Covariance::new();
             let mut measured = Covariance::new();
             let of_kind = |m: &&Matrix| m.kind == kind;
-            targets.fitted.iter().filter(of_kind).for_each(|m| add(m, &mut fitted));
-            let n: usize = targets.measured.iter().filter(of_kind).map(|m| m.values.len()).sum();
-            targets.measured.iter().filter(of_kind).for_each(|m| add(m, &mut measured));
+            targets
+                .fitted
+                .iter()
+                .filter(of_kind)
+                .for_each(|m| add(m, &mut fitted));
+            let n: usize = targets
+                .measured
+                .iter()
+                .filter(of_kind)
+                .map(|m| m.values.len())
+                .sum();
+            targets
+                .measured
+                .iter()
+                .filter(of_kind)
+                .for_each(|m| add(m, &mut measured));
             let saved = gain_of(&fitted, &measured);
             gain += saved * n as f64;
             n_weights += n;
@@ -149,7 +162,9 @@ fn predictor(covariance: &[[f64; N]; N], k: usize) -> Vec<f64> {
         let pivot = system[i].clone();
         for row in system.iter_mut().skip(i + 1) {
             let factor = row[i] / pivot[i];
-            row.iter_mut().zip(&pivot).for_each(|(a, b)| *a -= factor * b);
+            row.iter_mut()
+                .zip(&pivot)
+                .for_each(|(a, b)| *a -= factor * b);
         }
     }
     let mut solution = vec![0.0; k];

@@ -55,7 +55,10 @@ fn check(
         "{n_bits} {ideal}"
     );
     let n = chunks.len().max(1) as f64;
-    (mean_squared_error(chunks, &coded.reconstruction), n_bits / n)
+    (
+        mean_squared_error(chunks, &coded.reconstruction),
+        n_bits / n,
+    )
 }
 
 /// Bits above the rate-distortion function of N(0, 1).
@@ -151,7 +154,9 @@ fn a_chunk_by_itself_is_a_column_of_one() {
     let codec = random_codec(with_states(CodecConfig::small(30.0), 8), 3);
     let chunks = normal_chunks(70, 16, 4);
     let levels = mixed_levels(70, 4);
-    let coded = codec.quantize_chunks(chunks.view(), &levels, SERIAL).unwrap();
+    let coded = codec
+        .quantize_chunks(chunks.view(), &levels, SERIAL)
+        .unwrap();
     let columns = codec.quantize_columns(chunks.view(), &levels, 1, SERIAL);
     assert_eq!(coded, columns.unwrap());
     let substreams = codec
@@ -167,7 +172,9 @@ fn without_states_columns_are_chunks() {
     let codec = random_codec(CodecConfig::small(30.0), 3);
     let chunks = normal_chunks(70, 16, 4);
     let levels = mixed_levels(70, 4);
-    let coded = codec.quantize_chunks(chunks.view(), &levels, SERIAL).unwrap();
+    let coded = codec
+        .quantize_chunks(chunks.view(), &levels, SERIAL)
+        .unwrap();
     let columns = codec.quantize_columns(chunks.view(), &levels, 35, SERIAL);
     assert_eq!(coded, columns.unwrap());
     check(&codec, &chunks, &levels, 35);
@@ -177,7 +184,10 @@ fn without_states_columns_are_chunks() {
 fn files_say_how_many_states() {
     let scalar = random_codec(CodecConfig::tiny(30.0), 1);
     let text = String::from_utf8_lossy(&scalar.to_bytes().unwrap()).into_owned();
-    assert!(!text.contains("n_states"), "a codec of one state has the file that it always had");
+    assert!(
+        !text.contains("n_states"),
+        "a codec of one state has the file that it always had"
+    );
     let codec = random_codec(with_states(CodecConfig::tiny(30.0), 8), 1);
     assert_eq!(codec.tables().len(), 4 * 4 * 2);
     let bytes = codec.to_bytes().unwrap();
@@ -186,13 +196,20 @@ fn files_say_how_many_states() {
     };
     assert_eq!(read.config(), codec.config());
     assert_eq!(read.to_bytes().unwrap(), bytes);
-    let error = with_states(CodecConfig::tiny(30.0), 7).validate().unwrap_err();
+    let error = with_states(CodecConfig::tiny(30.0), 7)
+        .validate()
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "codec field n_states is 7, allowed: [1, 4, 8, 16, 64, 256]"
     );
     let (scalar_tables, config) = (scalar.tables().clone(), codec.config().clone());
-    let too_few = NeuralCodec::new(config, codec.parameters().clone(), scalar_tables, String::new());
+    let too_few = NeuralCodec::new(
+        config,
+        codec.parameters().clone(),
+        scalar_tables,
+        String::new(),
+    );
     assert!(matches!(
         too_few,
         Err(Error::Tables {
@@ -207,7 +224,8 @@ fn wrong_columns_are_refused() {
     let codec = random_codec(with_states(CodecConfig::tiny(30.0), 8), 2);
     let mut chunks = normal_chunks(6, 4, 3);
     let levels = mixed_levels(6, 4);
-    let columns = |error: Error| assert_eq!(error.to_string(), "6 chunks are no whole columns of 4");
+    let columns =
+        |error: Error| assert_eq!(error.to_string(), "6 chunks are no whole columns of 4");
     let quantise = |chunks: &Array2<f32>, per_column| {
         codec.quantize_columns(chunks.view(), &levels, per_column, SERIAL)
     };

@@ -79,7 +79,8 @@ impl Hidden {
     pub(super) fn new(n: usize, width: usize, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let bound = 1.0 / (2.0 * n as f32).sqrt();
-        let first = Array2::from_shape_simple_fn((2 * n, width), || rng.random_range(-bound..bound));
+        let first =
+            Array2::from_shape_simple_fn((2 * n, width), || rng.random_range(-bound..bound));
         let empty = Array2::zeros((0, 0));
         Self {
             first: Parameter::new(first),
@@ -97,7 +98,8 @@ impl Hidden {
     /// `x` and `sigma` are `[batch][n]`, as is the result.
     pub(super) fn forward(&mut self, x: &[f32], sigma: &[f32]) -> Vec<f32> {
         let n = self.gain.value.ncols();
-        let shaped = |values: &[f32]| Array2::from_shape_fn((x.len() / n, n), |(i, j)| values[i * n + j]);
+        let shaped =
+            |values: &[f32]| Array2::from_shape_fn((x.len() / n, n), |(i, j)| values[i * n + j]);
         self.x = shaped(x);
         self.sigma = shaped(sigma);
         let mut input = Array2::zeros((self.x.nrows(), 2 * n));
@@ -181,7 +183,13 @@ impl Density {
         let mut bits = 0.0;
         for (idx, (&y, &sigma)) in y.iter().zip(sigma).enumerate() {
             let channel = idx % n;
-            let total: f32 = self.weights.value.row(channel).iter().map(|w| w.exp()).sum();
+            let total: f32 = self
+                .weights
+                .value
+                .row(channel)
+                .iter()
+                .map(|w| w.exp())
+                .sum();
             let mut mass = 1e-9;
             let mut parts = [[0.0_f32; 4]; N_COMPONENTS];
             for (k, part) in parts.iter_mut().enumerate() {
