@@ -89,6 +89,17 @@ pub struct CompressArgs {
     /// Columns coded between two feedbacks of the error, or none for no feedback; needs --stats [default: 1]
     #[arg(long, value_name = "N", requires = "stats")]
     pub ldlq_block: Option<LdlqBlock>,
+    /// Order in which feedback goes through the columns; needs --stats [default: importance for the neural family,
+    /// natural for the trellis]
+    #[arg(long, value_enum, requires = "stats")]
+    pub column_order: Option<ColumnOrder>,
+    /// Leave errors of a row where they are instead of making up for them in later rows (trellis family)
+    #[arg(long, requires = "stats")]
+    pub no_row_feedback: bool,
+    /// Defaults of another method: paper is Neural Weight Compression's release (embeddings kept, rows normalised,
+    /// its quality levels, feedback in natural order after every 128 columns)
+    #[arg(long, value_enum, conflicts_with_all = ["bpw", "payload_bpw", "target_size", "max_kl", "step"])]
+    pub preset: Option<Preset>,
     /// What weights are divided by before coding (neural family)
     #[arg(long, value_enum, default_value_t = Normalize::Rows)]
     pub normalize: Normalize,
@@ -98,9 +109,9 @@ pub struct CompressArgs {
     /// Text for --recover
     #[arg(long, value_name = "FILE", requires = "recover")]
     pub text: Vec<PathBuf>,
-    /// What happens to embeddings and output head
-    #[arg(long, value_enum, default_value_t = Embeddings::Code)]
-    pub embeddings: Embeddings,
+    /// What happens to embeddings and output head [default: code]
+    #[arg(long, value_enum)]
+    pub embeddings: Option<Embeddings>,
     /// What happens to tensors that hold NaN or infinity
     #[arg(long, value_enum, default_value_t = NonFinite::Refuse)]
     pub non_finite: NonFinite,
@@ -119,6 +130,22 @@ pub enum Normalize {
     Rows,
     /// All rows by the tensor's standard deviation
     Tensor,
+}
+
+/// Order in which feedback goes through the columns of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColumnOrder {
+    /// The column whose input is strongest first
+    Importance,
+    /// Last column first
+    Natural,
+}
+
+/// Defaults of another method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// Neural Weight Compression (arXiv 2510.11234)
+    Paper,
 }
 
 /// Columns between two feedbacks of the error.
@@ -280,6 +307,9 @@ pub struct CalibrateArgs {
     /// Windows for the output Fisher, each half of --ctx; 0 for none
     #[arg(long, default_value_t = 24)]
     pub fisher_windows: usize,
+    /// Leave out the output moments: a smaller file, without which rows of a column get no feedback
+    #[arg(long)]
+    pub no_output_moments: bool,
     /// Seed of the labels and of generated text
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -1,7 +1,6 @@
 //! Uniform scalar quantisation whose symbols are meant for an entropy coder.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use nwc_chunk::ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
@@ -140,11 +139,15 @@ impl BlockQuantizer for EntropyScalar {
     fn quantize(
         &mut self,
         target: ArrayView2<'_, f32>,
-        cols: Range<usize>,
+        cols: &[usize],
         mut reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError> {
-        check_block(target.dim(), &cols, self.symbols.dim())?;
-        for ((j, col), mut out) in cols.zip(target.columns()).zip(reconstruction.columns_mut()) {
+        check_block(target.dim(), cols, self.symbols.dim())?;
+        for ((&j, col), mut out) in cols
+            .iter()
+            .zip(target.columns())
+            .zip(reconstruction.columns_mut())
+        {
             let factor = self.col_factors[j];
             for (i, ((&t, slot), &row_step)) in
                 col.iter().zip(&mut out).zip(&self.row_steps).enumerate()

@@ -1,7 +1,5 @@
 //! What can go wrong in error compensation.
 
-use std::ops::Range;
-
 use crate::QuantizerError;
 
 /// Result of this crate.
@@ -124,10 +122,12 @@ pub enum Error {
         n_levels: usize,
     },
     /// The quantiser failed.
-    #[error("quantising columns {} to {}", cols.start, cols.end)]
+    #[error("quantising a block of {n_cols} columns that column {col} is the first of")]
     Quantizer {
-        /// The block of columns that it was given.
-        cols: Range<usize>,
+        /// The first column of the block that it was given.
+        col: usize,
+        /// Columns of the block.
+        n_cols: usize,
         /// Why.
         #[source]
         source: QuantizerError,

@@ -30,8 +30,22 @@ pub fn damp(hessian: &Hessian, fraction: f64) -> Result<Array2<f64>> {
     }))
 }
 
+/// The order in which feedback goes through the columns of a matrix; the decoder need not know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ColumnOrder {
+    /// Last column first, as they lie in the matrix: the paper's (METHOD 2.7).
+    #[default]
+    Natural,
+    /// The column with the largest diagonal of `H` first, so that its error has the most columns left to be made up
+    /// for in: GPTQ's "act-order".
+    Importance,
+    /// First column first.
+    FirstToLast,
+}
+
 /// The factor `L D Lᵀ` of a damped Hessian: unit lower-triangular `L`, diagonal `D`.
 ///
+/// Rows and columns of `L`, and `D`, count by [`LdlFactor::order`].
 /// One factor serves every block size: [`ldlq`](crate::ldlq) works the block version out as it goes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LdlFactor {
@@ -39,26 +53,38 @@ pub struct LdlFactor {
     l: Array2<f32>,
     /// Invariant: as long as `l` is wide, finite and above 0.
     d: Vec<f64>,
+    /// Invariant: a permutation.
+    order: Vec<usize>,
     mean_diagonal: f64,
     damping: f64,
 }
 
 impl LdlFactor {
-    /// Damps `hessian` by `fraction` of its mean diagonal and factors it.
+    /// [`LdlFactor::ordered`] with the columns as they lie.
+    ///
+    /// # Errors
+    /// As [`LdlFactor::ordered`].
+    pub fn new(hessian: &Hessian, fraction: f64) -> Result<Self> {
+        Self::ordered(hessian, fraction, ColumnOrder::Natural)
+    }
+
+    /// Damps `hessian` by `fraction` of its mean diagonal and factors it for feedback in that order.
     ///
     /// Where that is not positive definite, the damping is raised tenfold with a warning until it is.
     /// Computed in f64 on one thread: the same bytes whatever the machine's load.
     ///
     /// # Errors
     /// As [`damp`]; [`Error::NotPositiveDefinite`] where even [`MAX_DAMPING`] does not help.
-    pub fn new(hessian: &Hessian, fraction: f64) -> Result<Self> {
+    pub fn ordered(hessian: &Hessian, fraction: f64, order: ColumnOrder) -> Result<Self> {
+        let order = positions(hessian, order);
         let mean_diagonal = unit_of(hessian, fraction)?;
         let mut damping = fraction;
         loop {
-            if let Some((l, d)) = factorize(hessian, mean_diagonal, damping) {
+            if let Some((l, d)) = factorize(hessian, &order, mean_diagonal, damping) {
                 return Ok(Self {
                     l,
                     d,
+                    order,
                     mean_diagonal,
                     damping,
                 });
@@ -86,21 +112,30 @@ impl LdlFactor {
         self.d.len()
     }
 
-    /// `L`, `[in, in]`, unit lower-triangular.
+    /// The column of the matrix at each position, `[in]`; the last position is coded first.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// `L`, `[in, in]`, unit lower-triangular, by position.
     pub fn l(&self) -> &Array2<f32> {
         &self.l
     }
 
-    /// `D`, `[in]`, in units of the mean diagonal: of the matrix that [`damp`] gives.
+    /// `D`, `[in]`, by position, in units of the mean diagonal: of the matrix that [`damp`] gives.
     pub fn d(&self) -> &[f64] {
         &self.d
     }
 
-    /// `D` times the mean diagonal, `[in]`: in units of the undamped `H`, squared activations.
+    /// `D` times the mean diagonal, `[in]`, by column of the matrix: in units of the undamped `H`, squared activations.
     ///
     /// This, not [`LdlFactor::d`], is what can be compared between layers and what step allocation takes.
     pub fn d_in_hessian_units(&self) -> Vec<f64> {
-        self.d.iter().map(|d| d * self.mean_diagonal).collect()
+        let mut by_column = vec![0.0; self.d.len()];
+        for (&col, d) in self.order.iter().zip(&self.d) {
+            by_column[col] = d * self.mean_diagonal;
+        }
+        by_column
     }
 
     /// What the Hessian was divided by.
@@ -113,7 +148,7 @@ impl LdlFactor {
         self.damping
     }
 
-    /// The block version of `L`, `[in, in]`: identity blocks of `block_cols` on the diagonal.
+    /// The block version of `L`, `[in, in]`, by position: identity blocks of `block_cols` on the diagonal.
     ///
     /// Each block column of `L` right-multiplied by the inverse of its diagonal block (METHOD 2.7); then
     /// `H = L_b D_b L_bᵀ` with the block diagonal `D_b`. The blocks start at column 0, the last may be smaller.
@@ -139,6 +174,20 @@ impl LdlFactor {
     }
 }
 
+/// The column at each position, coded from the last position to the first; ties keep their order.
+fn positions(hessian: &Hessian, order: ColumnOrder) -> Vec<usize> {
+    let mut columns: Vec<usize> = (0..hessian.dim()).collect();
+    match order {
+        ColumnOrder::Natural => {}
+        ColumnOrder::FirstToLast => columns.reverse(),
+        ColumnOrder::Importance => {
+            let diagonal = hessian.diagonal();
+            columns.sort_by(|&a, &b| diagonal[a].total_cmp(&diagonal[b]));
+        }
+    }
+    columns
+}
+
 /// The mean diagonal that a Hessian is divided by.
 fn unit_of(hessian: &Hessian, fraction: f64) -> Result<f64> {
     if !(0.0..=MAX_DAMPING).contains(&fraction) {
@@ -156,12 +205,17 @@ fn unit_of(hessian: &Hessian, fraction: f64) -> Result<f64> {
 }
 
 /// `L` and `D` of the damped Hessian, or nothing where it is not positive definite.
-fn factorize(hessian: &Hessian, scale: f64, damping: f64) -> Option<(Array2<f32>, Vec<f64>)> {
+fn factorize(
+    hessian: &Hessian,
+    order: &[usize],
+    scale: f64,
+    damping: f64,
+) -> Option<(Array2<f32>, Vec<f64>)> {
     let h = hessian.values();
     let dim = hessian.dim();
     // Only the lower triangle is read. `h` is symmetric, so its rows serve as columns.
     let mut chol = Mat::<f64>::from_fn(dim, dim, |i, j| {
-        f64::from(h[[j, i]]) / scale + if i == j { damping } else { 0.0 }
+        f64::from(h[[order[j], order[i]]]) / scale + if i == j { damping } else { 0.0 }
     });
     let scratch = cholesky_in_place_scratch::<f64>(dim, Par::Seq, Default::default());
     cholesky_in_place(

@@ -15,7 +15,8 @@ const PANEL_COLS: usize = 64;
 /// Quantises `weights` column block by column block and feeds each block's error into those left of it.
 ///
 /// `weights` and the result are `[out, in]`; `factor` is that of the layer's damped Hessian, `[in, in]`.
-/// Blocks of `block_cols` columns (the last may be smaller) are coded last to first; `quantizer` is given
+/// Blocks of `block_cols` columns (the last may be smaller) are coded last to first in the factor's order
+/// ([`LdlFactor::order`], by which the indices below count); `quantizer` is given
 /// `W_b + Σ_{i>b} (W_i − Ŵ_i) L_ib`, with errors against the original columns and `L` the block
 /// unit-lower factor for that block size. So `tr(Δ H Δᵀ)` is what the quantiser's own errors weigh under `D`:
 /// with single columns `Σ_j D_j ‖e_j‖²`. A block of all columns is [`no_feedback`].
@@ -37,23 +38,23 @@ pub fn ldlq(
     let dim = weights.ncols();
     check_shape("factor of the hessian", factor.l().dim(), (dim, dim))?;
     check_block_cols(block_cols)?;
-    let mut columns = Columns::new(weights)?;
+    let mut columns = Columns::new(weights, factor.order().to_vec())?;
     let mut errors = Array2::<f32>::zeros(columns.values.dim());
     let panel_cols = (PANEL_COLS / block_cols).max(1).saturating_mul(block_cols);
     for panel in last_to_first(dim, panel_cols) {
         let mut fed = feed_panel(&errors, factor.l(), panel.clone());
         for block in last_to_first(panel.len(), block_cols) {
-            let cols = panel.start + block.start..panel.start + block.end;
-            if cols.end < dim {
+            let positions = panel.start + block.start..panel.start + block.end;
+            if positions.end < dim {
                 solve_block(&mut fed, block.clone(), panel.start, factor.l());
             }
             columns.quantize(
-                cols.clone(),
+                positions.clone(),
                 Some(fed.slice_axis(Axis(0), Slice::from(block.clone()))),
                 quantizer,
-                Some(errors.slice_axis_mut(Axis(0), Slice::from(cols.clone()))),
+                Some(errors.slice_axis_mut(Axis(0), Slice::from(positions.clone()))),
             )?;
-            for j in cols {
+            for j in positions {
                 for i in 0..block.start {
                     let l_ji = factor.l()[[j, panel.start + i]];
                     fed.row_mut(i).scaled_add(l_ji, &errors.row(j));
@@ -76,7 +77,7 @@ pub fn no_feedback(
     quantizer: &mut dyn BlockQuantizer,
 ) -> Result<Array2<f32>> {
     check_block_cols(block_cols)?;
-    let mut columns = Columns::new(weights)?;
+    let mut columns = Columns::new(weights, (0..weights.ncols()).collect())?;
     for cols in last_to_first(weights.ncols(), block_cols) {
         columns.quantize(cols, None, quantizer, None)?;
     }
@@ -138,48 +139,51 @@ fn solve_block(fed: &mut Array2<f32>, block: Range<usize>, panel_start: usize, l
     }
 }
 
-/// The weights column by column, `[in, out]`: originals left of the walk, reconstructions right of it.
+/// The weights column by column, `[in, out]`: originals before the walk, reconstructions behind it.
 struct Columns {
     values: Array2<f32>,
+    /// The matrix' column that each row of `values` is; a permutation.
+    order: Vec<usize>,
 }
 
 impl Columns {
-    fn new(weights: ArrayView2<'_, f32>) -> Result<Self> {
-        let values = transposed(weights);
-        check_finite("weight", values.view(), 0)?;
-        Ok(Self { values })
+    fn new(weights: ArrayView2<'_, f32>, order: Vec<usize>) -> Result<Self> {
+        let mut values = transposed(weights);
+        if !order.is_sorted() {
+            values = values.select(Axis(0), &order);
+        }
+        check_finite("weight", values.view(), &order)?;
+        Ok(Self { values, order })
     }
 
-    /// Has columns `cols` quantised, with `fed` (`[block columns, out]`) added, and notes original minus
+    /// Has the columns at `positions` quantised, with `fed` (`[block columns, out]`) added, and notes original minus
     /// reconstruction in `errors` (the same shape).
     fn quantize(
         &mut self,
-        cols: Range<usize>,
+        positions: Range<usize>,
         fed: Option<ArrayView2<'_, f32>>,
         quantizer: &mut dyn BlockQuantizer,
         errors: Option<ArrayViewMut2<'_, f32>>,
     ) -> Result<()> {
         let mut originals = self
             .values
-            .slice_axis_mut(Axis(0), Slice::from(cols.clone()));
+            .slice_axis_mut(Axis(0), Slice::from(positions.clone()));
+        let cols = &self.order[positions];
         let mut target = originals.to_owned();
         // NaN: a column that the quantiser forgets to write is found out below.
         let mut reconstruction = Array2::from_elem(originals.dim(), f32::NAN);
         if let Some(fed) = fed {
             target += &fed;
         }
-        check_finite("compensated target", target.view(), cols.start)?;
+        check_finite("compensated target", target.view(), cols)?;
         quantizer
-            .quantize(
-                target.t(),
-                cols.clone(),
-                reconstruction.view_mut().reversed_axes(),
-            )
+            .quantize(target.t(), cols, reconstruction.view_mut().reversed_axes())
             .map_err(|source| Error::Quantizer {
-                cols: cols.clone(),
+                col: cols.first().copied().unwrap_or_default(),
+                n_cols: cols.len(),
                 source,
             })?;
-        check_finite("reconstruction", reconstruction.view(), cols.start)?;
+        check_finite("reconstruction", reconstruction.view(), cols)?;
         if let Some(mut errors) = errors {
             errors.assign(&originals);
             errors -= &reconstruction;
@@ -189,7 +193,14 @@ impl Columns {
     }
 
     fn into_matrix(self) -> Array2<f32> {
-        transposed(self.values.view())
+        if self.order.is_sorted() {
+            return transposed(self.values.view());
+        }
+        let mut by_column = Array2::zeros(self.values.dim());
+        for (row, &col) in self.values.rows().into_iter().zip(&self.order) {
+            by_column.row_mut(col).assign(&row);
+        }
+        transposed(by_column.view())
     }
 }
 
@@ -206,18 +217,18 @@ fn transposed(matrix: ArrayView2<'_, f32>) -> Array2<f32> {
     out
 }
 
-/// Refuses a NaN or an infinity in `values`, `[columns, out]`, which starts at column `first_col` of the matrix.
-fn check_finite(what: &'static str, values: ArrayView2<'_, f32>, first_col: usize) -> Result<()> {
+/// Refuses a NaN or an infinity in `values`, `[columns, out]`, whose rows are the columns `cols` of the matrix.
+fn check_finite(what: &'static str, values: ArrayView2<'_, f32>, cols: &[usize]) -> Result<()> {
     let is_finite = |lane: ArrayView1<'_, f32>| lane.fold(true, |all, v| all & v.is_finite());
     if values.rows().into_iter().all(is_finite) {
         return Ok(());
     }
     match values.indexed_iter().find(|(_, v)| !v.is_finite()) {
         None => Ok(()),
-        Some(((col, row), &found)) => Err(Error::NonFinite {
+        Some(((position, row), &found)) => Err(Error::NonFinite {
             what,
             row,
-            col: first_col + col,
+            col: cols.get(position).copied().unwrap_or(position),
             found,
         }),
     }

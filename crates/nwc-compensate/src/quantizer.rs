@@ -1,7 +1,5 @@
 //! The seam of the project: what error feedback asks of a codec.
 
-use std::ops::Range;
-
 use nwc_chunk::ndarray::{ArrayView2, ArrayViewMut2};
 
 /// An error of a quantiser, opaque to the feedback loop that hands it on.
@@ -17,15 +15,15 @@ pub trait BlockQuantizer {
     /// Quantises `target`, the compensated and normalised columns `cols` of a matrix, and writes
     /// what the decoder will see to `reconstruction`.
     ///
-    /// Both are `[out_features, cols.len()]`. Each column of a matrix is passed exactly once;
-    /// with feedback, the last columns come first.
+    /// Both are `[out_features, cols.len()]`; column `k` of them is column `cols[k]` of the matrix. Each column of
+    /// a matrix is passed exactly once, in blocks and in an order that feedback chooses.
     ///
     /// # Errors
     /// Whatever the implementation meets; nothing it has kept is then valid.
     fn quantize(
         &mut self,
         target: ArrayView2<'_, f32>,
-        cols: Range<usize>,
+        cols: &[usize],
         reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError>;
 }

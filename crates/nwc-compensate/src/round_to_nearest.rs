@@ -1,7 +1,5 @@
 //! Rounding to the nearest multiple of a row's step: the quantiser with a known answer.
 
-use std::ops::Range;
-
 use nwc_chunk::ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::error::{check_len, check_shape, check_step};
@@ -34,10 +32,10 @@ impl BlockQuantizer for RoundToNearest {
     fn quantize(
         &mut self,
         target: ArrayView2<'_, f32>,
-        cols: Range<usize>,
+        cols: &[usize],
         mut reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError> {
-        check_block(target.dim(), &cols, (self.steps.len(), self.n_cols))?;
+        check_block(target.dim(), cols, (self.steps.len(), self.n_cols))?;
         for (col, mut out) in target
             .columns()
             .into_iter()
@@ -64,12 +62,12 @@ pub(crate) fn round_ties_even(x: f32) -> f32 {
 /// Refuses a block that is not of a matrix of shape `matrix`.
 pub(crate) fn check_block(
     found: (usize, usize),
-    cols: &Range<usize>,
+    cols: &[usize],
     matrix: (usize, usize),
 ) -> Result<()> {
     check_shape("block", found, (matrix.0, cols.len()))?;
-    if cols.end > matrix.1 {
-        check_len("row of the quantised matrix", cols.end, matrix.1)?;
+    if let Some(&col) = cols.iter().find(|&&col| col >= matrix.1) {
+        check_len("row of the quantised matrix", col + 1, matrix.1)?;
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ pub struct LayerStatistics {
     /// `E[g_i²]` for every output row, `[out]`: `g` is the gradient of the log-likelihood (in nats, labels drawn
     /// from the model) with respect to the layer's output at one token.
     pub output_fisher: Option<Vec<f32>>,
+    /// `E[g gᵀ]` in diagonal blocks from the first output row on, together `[out, out]`; `g` as above.
+    pub output_moments: Option<Vec<Hessian>>,
 }
 
 impl LayerStatistics {
@@ -24,6 +26,10 @@ impl LayerStatistics {
         }
         if let Some(fisher) = &self.output_fisher {
             check_fisher(fisher, n_rows)?;
+        }
+        if let Some(blocks) = &self.output_moments {
+            let rows = blocks.iter().map(Hessian::dim).sum();
+            check_len("output moments", rows, n_rows)?;
         }
         Ok(())
     }
@@ -63,6 +69,7 @@ mod tests {
         let statistics = LayerStatistics {
             hessian: Some(Hessian::new(Array2::eye(dim).into(), 1).unwrap()),
             output_fisher: Some(fisher.to_vec()),
+            output_moments: None,
         };
         let found = statistics.check(2, 3).map_err(|err| err.to_string());
         assert_eq!(found, expected.map_err(String::from));

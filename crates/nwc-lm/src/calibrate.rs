@@ -11,6 +11,7 @@ use crate::text::windows;
 mod fisher;
 mod hessian;
 mod labels;
+mod moments;
 
 use hessian::HessianTap;
 pub(crate) use labels::{sample_tokens, uniform};
@@ -85,6 +86,27 @@ pub trait StatisticsSink {
     /// # Errors
     /// [`Error::Sink`]; it stops the calibration.
     fn output_fisher(&mut self, linear: &str, fisher: Vec<f32>) -> Result<()>;
+
+    /// `E[g gᵀ]` of a linear of a block in diagonal blocks from the first output on, together `[out, out]`; `g` as for
+    /// the output Fisher, over the windows that were held at once ([`CalibrationOptions::activation_bytes`]).
+    ///
+    /// # Errors
+    /// [`Error::Sink`]; it stops the calibration.
+    fn output_moments(&mut self, linear: &str, blocks: Vec<Array2<f32>>) -> Result<()> {
+        let _ = (linear, blocks);
+        Ok(())
+    }
+
+    /// Whether to work out output moments at all; they cost time and `out²` numbers a linear.
+    fn wants_output_moments(&self) -> bool {
+        false
+    }
+
+    /// Whether the moments of this linear are already stored.
+    fn has_output_moments(&self, linear: &str) -> bool {
+        let _ = linear;
+        false
+    }
 
     /// Whether the Hessian of this input is already stored.
     fn has_hessian(&self, input_key: &str) -> bool {

@@ -34,6 +34,7 @@ pub use model::{
 };
 pub use recovery::{
     Quantize, QuantizedLinear, RecoveredBlock, Recovery, RecoveryOptions, RecoveryStep,
+    ScaleTuningOptions, TunedScales, tune_scales,
 };
 pub use text::{TextTokenizer, windows};
 pub use weights::{HfFolder, MemoryWeights, OverlaidWeights, WeightSource, WeightTensor};

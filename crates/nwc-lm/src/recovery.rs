@@ -12,8 +12,13 @@ use crate::tensors::{from_matrix, from_slice, to_matrix, to_vec_f32, without_gra
 use crate::text::windows;
 use crate::weights::WeightTensor;
 
+mod adam;
 mod parameters;
+mod scales;
+mod snapshot;
 mod tuning;
+
+pub use scales::{ScaleTuningOptions, TunedScales, tune_scales};
 
 use parameters::{Parameter, trainable};
 use tuning::{Example, tune};
@@ -73,29 +78,36 @@ impl RecoveryOptions {
             ("batch_windows", self.batch_windows),
         ];
         for (option, found) in at_least_one {
-            if found == 0 {
-                let (found, allowed) = (found.to_string(), "1 or more".to_owned());
-                return Err(Error::Argument {
-                    option,
-                    found,
-                    allowed,
-                });
-            }
+            check_at_least_one(option, found)?;
         }
-        if self.learning_rate > 0.0 && self.learning_rate.is_finite() {
-            Ok(())
-        } else {
-            let (found, allowed) = (
-                self.learning_rate.to_string(),
-                "a positive number".to_owned(),
-            );
-            Err(Error::Argument {
-                option: "learning_rate",
-                found,
-                allowed,
-            })
-        }
+        check_learning_rate(self.learning_rate)
     }
+}
+
+/// Refuses 0.
+fn check_at_least_one(option: &'static str, found: usize) -> Result<()> {
+    if found > 0 {
+        return Ok(());
+    }
+    let (found, allowed) = (found.to_string(), "1 or more".to_owned());
+    Err(Error::Argument {
+        option,
+        found,
+        allowed,
+    })
+}
+
+/// Refuses a step size that is not a positive number.
+fn check_learning_rate(learning_rate: f64) -> Result<()> {
+    if learning_rate > 0.0 && learning_rate.is_finite() {
+        return Ok(());
+    }
+    let (found, allowed) = (learning_rate.to_string(), "a positive number".to_owned());
+    Err(Error::Argument {
+        option: "learning_rate",
+        found,
+        allowed,
+    })
 }
 
 /// What a quantiser made of a linear: the weight is each row of `normalized` times its row scale.

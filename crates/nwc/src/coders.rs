@@ -5,12 +5,13 @@ use std::fs;
 use nwc_chunk::QualityLevel;
 use nwc_chunk::ndarray::{Array2, ArrayView2};
 use nwc_codec::{Codec, NeuralCodec};
-use nwc_compensate::{LayerStatistics, LdlFactor, PAPER_DAMPING, quality_levels};
+use nwc_compensate::{LayerStatistics, quality_levels};
 use nwc_format::{Coding, Digest};
 
 use crate::coder::{CodedMatrix, NeuralCoder, TRANSPOSED, TrellisCoder, tensor_scales};
 use crate::error::TensorError;
-use crate::options::{CodecChoice, CompressOptions, Progress, QualityLevels};
+use crate::factors::LayerFactors;
+use crate::options::{CodecChoice, CompressOptions, Feedback, Progress, QualityLevels};
 use crate::plan::{Plan, Planned, Role};
 use crate::report::Totals;
 use crate::statistics::Statistics;
@@ -105,7 +106,7 @@ impl<'a> Coders<'a> {
                 let made = TrellisPlan::new(
                     *target,
                     *n_states,
-                    options.ldlq_block,
+                    options.feedback,
                     plan,
                     coders.statistics.as_ref(),
                     progress,
@@ -204,18 +205,20 @@ impl<'a> Coders<'a> {
         statistics: Option<&LayerStatistics>,
     ) -> Result<(CodedMatrix, Array2<f32>), TensorError> {
         let hessian = statistics.and_then(|s| s.hessian.as_ref());
-        let factor = match (hessian, self.options.ldlq_block) {
-            (Some(hessian), Some(_)) => Some(LdlFactor::new(hessian, PAPER_DAMPING)?),
-            _ => None,
-        };
-        let feedback = factor.as_ref().zip(self.options.ldlq_block);
+        // Only a trellis feeds back between rows.
+        let feedback = self.options.feedback.map(|feedback| Feedback {
+            rows: feedback.rows && self.trellis.is_some(),
+            ..feedback
+        });
+        let factors = LayerFactors::new(statistics, feedback)?;
         let loaded = self.codec_for(role);
         match (&loaded.codec, &self.trellis) {
             (Codec::Trellis(codec), Some(trellis)) => TrellisCoder {
                 codec,
                 codec_id: &loaded.id,
                 scales: &tensor_scales(weights, trellis.factors(name)?, trellis.delta())?,
-                feedback,
+                feedback: factors.columns(),
+                row_feedback: factors.rows(),
             }
             .code(weights),
             (Codec::Neural(codec), _) => {
@@ -225,7 +228,7 @@ impl<'a> Coders<'a> {
                     codec_id: &loaded.id,
                     levels: self.levels(codec, weights.ncols(), importance)?,
                     normalization: self.options.normalization,
-                    feedback,
+                    feedback: factors.columns(),
                 }
                 .code(weights)
             }

@@ -27,6 +27,7 @@ mod compress;
 mod decompress;
 mod dtype;
 mod error;
+mod factors;
 mod linears;
 mod mapped;
 mod options;
@@ -49,10 +50,11 @@ pub use decompress::decompress;
 pub use error::{Error, Result, TensorError};
 pub use linears::{digest, for_each_linear, write_file};
 pub use nwc_chunk::{QualityLevel, ndarray};
+pub use nwc_compensate::ColumnOrder;
 pub use nwc_format::DType;
 pub use options::{
-    CodecChoice, CompressOptions, Embeddings, NoProgress, NonFinite, Normalization, Progress,
-    QualityLevels, RateTarget,
+    CodecChoice, CompressOptions, Embeddings, Feedback, NoProgress, NonFinite, Normalization,
+    Progress, QualityLevels, RateTarget,
 };
 pub use plan::fingerprint;
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use nwc_chunk::QualityLevel;
+use nwc_compensate::ColumnOrder;
 
 /// Everything about one compression that is not the two folders.
 #[derive(Debug, Clone)]
@@ -15,8 +16,8 @@ pub struct CompressOptions {
     pub quality_levels: QualityLevels,
     /// Statistics file; `None` compresses data-free.
     pub statistics: Option<PathBuf>,
-    /// Columns coded between two feedbacks of the error, where there are statistics; `None` for no feedback.
-    pub ldlq_block: Option<usize>,
+    /// How errors are fed back where there are statistics; `None` for no feedback.
+    pub feedback: Option<Feedback>,
     /// What weights are divided by before the neural family codes them.
     pub normalization: Normalization,
     /// What happens to tensors that hold NaN or infinity.
@@ -29,14 +30,43 @@ impl CompressOptions {
     /// Data-free, everything coded, at the rate of `codec`.
     pub fn new(codec: CodecChoice) -> Self {
         Self {
+            feedback: Some(Feedback::recommended(&codec)),
             codec,
             embeddings: Embeddings::Code,
             quality_levels: QualityLevels::Uniform(QualityLevel(0)),
             statistics: None,
-            ldlq_block: Some(1),
             normalization: Normalization::Rows,
             non_finite: NonFinite::Refuse,
             dry_run: false,
+        }
+    }
+}
+
+/// How the error of coded columns is made up for in those still to be coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Feedback {
+    /// Columns coded between two feedbacks, at least 1; 128 is the paper's.
+    pub block_cols: usize,
+    /// The order of columns; the paper's is [`ColumnOrder::Natural`].
+    pub column_order: ColumnOrder,
+    /// Whether the error of a row is made up for in later rows of its column, too, where the statistics hold output
+    /// moments (trellis family).
+    pub rows: bool,
+}
+
+impl Feedback {
+    /// After every column and every row.
+    ///
+    /// The neural family's steps are the same in all columns, so it gains by coding those first whose errors weigh most;
+    /// the trellis' steps even that out, and at low rates it loses by it (`docs/RESULTS.md`).
+    pub fn recommended(codec: &CodecChoice) -> Self {
+        Self {
+            block_cols: 1,
+            column_order: match codec {
+                CodecChoice::Trellis { .. } => ColumnOrder::Natural,
+                CodecChoice::Pretrained { .. } | CodecChoice::File(_) => ColumnOrder::Importance,
+            },
+            rows: true,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What the trellis sees: weights over their steps, error feedback included, and their predicted scales.
 
-use std::ops::Range;
 use std::path::Path;
 
 use nwc::Statistics;
@@ -271,12 +270,12 @@ impl BlockQuantizer for Recorder<'_> {
     fn quantize(
         &mut self,
         target: ArrayView2<'_, f32>,
-        cols: Range<usize>,
+        cols: &[usize],
         mut reconstruction: ArrayViewMut2<'_, f32>,
     ) -> std::result::Result<(), QuantizerError> {
         let rows = target.nrows();
         let mut decoded = vec![0.0; rows];
-        for (offset, col) in cols.enumerate() {
+        for (offset, &col) in cols.iter().enumerate() {
             let column = target.index_axis(Axis(1), offset).to_vec();
             self.quantizer.quantize_column(col, &column, &mut decoded)?;
             let values = &mut self.values[col * rows..][..rows];

@@ -1,15 +1,21 @@
 //! `compress`.
 
 use anyhow::ensure;
-use nwc::{CodecChoice, CompressOptions, QualityLevel, QualityLevels, RateTarget};
+use nwc::{CodecChoice, CompressOptions, Feedback, QualityLevel, QualityLevels, RateTarget};
 
 use super::{inspect, with_threads};
-use crate::args::{CompressArgs, Embeddings, NonFinite, Normalize, QualityLevelsArg};
+use crate::args::{
+    ColumnOrder, CompressArgs, Embeddings, LdlqBlock, NonFinite, Normalize, Preset,
+    QualityLevelsArg,
+};
 use crate::outcome::{Outcome, print};
 use crate::progress::Bar;
 
 /// Lambda of the codec used when no rate is asked for: about 4 bits.
 const DEFAULT_LAMBDA: f32 = 300.0;
+
+/// Columns between two feedbacks in the paper's release (METHOD 2.7).
+const PAPER_LDLQ_BLOCK: usize = 128;
 
 pub(crate) fn run(args: &CompressArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let options = options(args)?;
@@ -58,9 +64,11 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
         },
     };
     let mut options = CompressOptions::new(codec);
+    let paper = args.preset == Some(Preset::Paper);
     options.embeddings = match args.embeddings {
-        Embeddings::Code => nwc::Embeddings::Code,
-        Embeddings::Keep => nwc::Embeddings::Keep,
+        Some(Embeddings::Keep) => nwc::Embeddings::Keep,
+        None if paper => nwc::Embeddings::Keep,
+        Some(Embeddings::Code) | None => nwc::Embeddings::Code,
     };
     options.non_finite = match args.non_finite {
         NonFinite::Refuse => nwc::NonFinite::Refuse,
@@ -79,13 +87,35 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
         None => QualityLevels::Uniform(QualityLevel(0)),
     };
     options.statistics.clone_from(&args.stats);
-    if let Some(block) = args.ldlq_block {
-        options.ldlq_block = block.0;
-    }
+    options.feedback = feedback(args, &options.codec);
     options.normalization = match args.normalize {
         Normalize::Rows => nwc::Normalization::Rows,
         Normalize::Tensor => nwc::Normalization::Tensor,
     };
     options.dry_run = args.dry_run;
     Ok(options)
+}
+
+/// The preset's feedback with what is asked for in particular.
+fn feedback(args: &CompressArgs, codec: &CodecChoice) -> Option<Feedback> {
+    let mut feedback = match args.preset {
+        Some(Preset::Paper) => Feedback {
+            block_cols: PAPER_LDLQ_BLOCK,
+            column_order: nwc::ColumnOrder::Natural,
+            rows: false,
+        },
+        None => Feedback::recommended(codec),
+    };
+    match args.column_order {
+        Some(ColumnOrder::Natural) => feedback.column_order = nwc::ColumnOrder::Natural,
+        Some(ColumnOrder::Importance) => feedback.column_order = nwc::ColumnOrder::Importance,
+        None => {}
+    }
+    match args.ldlq_block {
+        Some(LdlqBlock(None)) => return None,
+        Some(LdlqBlock(Some(block_cols))) => feedback.block_cols = block_cols,
+        None => {}
+    }
+    feedback.rows &= !args.no_row_feedback;
+    Some(feedback)
 }

@@ -1,7 +1,10 @@
 //! From weights to symbols: candidates, prices and the search, column by column.
 
+use super::feedback::{Column, FeedbackSearch};
 use super::points::MAX_POINT;
-use super::{Branches, Error, Result, TensorScales, TrellisCodec, TrellisSymbols, Viterbi};
+use super::{
+    Branches, Error, Result, RowFeedback, TensorScales, TrellisCodec, TrellisSymbols, Viterbi,
+};
 
 /// Quantises real sequences, whatever they are: columns of scaled weights, latents of a transform.
 ///
@@ -97,24 +100,57 @@ impl TrellisCodec {
     #[inline]
     fn branches(&self, value: f32, first_table: u16) -> Branches {
         let value = value.clamp(-MAX_POINT, MAX_POINT);
-        let lagrangian = self.config().lagrangian;
         let mut branches = Branches::default();
         let n_parities = if self.config().n_states == 1 { 1 } else { 2 };
         for parity in 0..n_parities {
-            let table = usize::from(first_table) + parity;
-            let first = self.levels().class(table).floor_symbol(value) - 1;
-            let [points, bits] = self.levels().four(self.tables(), table, first);
-            let cost: [f32; 4] = std::array::from_fn(|idx| {
-                let error = value - points[idx];
-                error * error + lagrangian * bits[idx]
-            });
-            for idx in 0..2 {
-                let is_upper = cost[idx + 2] < cost[idx];
-                let symbol = first + idx as i32 + if is_upper { 2 } else { 0 };
-                let branch = 2 * parity + (symbol & 1) as usize;
-                branches.cost[branch] = if is_upper { cost[idx + 2] } else { cost[idx] };
-                branches.symbol[branch] = symbol;
+            for (bit, branch) in self
+                .pair(value, first_table, parity)
+                .into_iter()
+                .enumerate()
+            {
+                branches.cost[2 * parity + bit] = branch.cost;
+                branches.symbol[2 * parity + bit] = branch.symbol;
             }
+        }
+        branches
+    }
+}
+
+/// The cheaper symbol of one coset.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Branch {
+    /// In squared steps.
+    pub(super) cost: f32,
+    pub(super) symbol: i32,
+    /// What the symbol stands for, in steps.
+    pub(super) point: f32,
+}
+
+impl TrellisCodec {
+    /// The best symbol of each coset of one parity class for `value`, in steps.
+    #[inline(always)]
+    pub(super) fn pair(&self, value: f32, first_table: u16, parity: usize) -> [Branch; 2] {
+        let lagrangian = self.config().lagrangian;
+        let table = usize::from(first_table) + parity;
+        let first = self.levels().class(table).floor_symbol(value) - 1;
+        let [points, bits] = self.levels().four(self.tables(), table, first);
+        let cost: [f32; 4] = std::array::from_fn(|idx| {
+            let error = value - points[idx];
+            error * error + lagrangian * bits[idx]
+        });
+        let mut branches = [Branch::default(); 2];
+        for idx in 0..2 {
+            let chosen = if cost[idx + 2] < cost[idx] {
+                idx + 2
+            } else {
+                idx
+            };
+            let symbol = first + chosen as i32;
+            branches[(symbol & 1) as usize] = Branch {
+                cost: cost[chosen],
+                symbol,
+                point: points[chosen],
+            };
         }
         branches
     }
@@ -133,6 +169,8 @@ pub struct TrellisQuantizer<'a> {
     path: Vec<i32>,
     symbols: TrellisSymbols,
     is_done: Vec<bool>,
+    feedback: Option<(&'a RowFeedback, FeedbackSearch)>,
+    steps: Vec<f32>,
 }
 
 impl<'a> TrellisQuantizer<'a> {
@@ -159,7 +197,26 @@ impl<'a> TrellisQuantizer<'a> {
             path: vec![0; rows],
             symbols: TrellisSymbols::zeros(rows, cols),
             is_done: vec![false; cols],
+            feedback: None,
+            steps: vec![0.0; rows],
         })
+    }
+
+    /// The same quantiser, with the error of each row fed into the rows after it.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] where `feedback` is that of a matrix with other rows.
+    pub fn with_feedback(mut self, feedback: &'a RowFeedback) -> Result<Self> {
+        let (found, expected) = (feedback.n_rows(), self.values.len());
+        if found != expected {
+            return Err(Error::ShapeMismatch {
+                what: "rows of the row feedback",
+                found,
+                expected,
+            });
+        }
+        self.feedback = Some((feedback, FeedbackSearch::default()));
+        Ok(self)
     }
 
     /// Quantises column `col`; each column once.
@@ -207,13 +264,26 @@ impl<'a> TrellisQuantizer<'a> {
             *value = (target[row] / step).clamp(-MAX_POINT, MAX_POINT);
             let exponent = i32::from(self.row_rms[row]) + i32::from(self.col_rms[col]);
             self.first_tables[row] = codec.first_table(exponent);
+            self.steps[row] = step;
         }
-        self.sequence.quantize(
-            &self.values,
-            &self.first_tables,
-            &mut self.path,
-            reconstruction,
-        )?;
+        match &mut self.feedback {
+            Some((feedback, search)) => {
+                let column = Column {
+                    targets: target,
+                    steps: &self.steps,
+                    first_tables: &self.first_tables,
+                };
+                search.search(codec, &column, feedback, &mut self.path);
+                self.sequence
+                    .reconstruct(&self.first_tables, &self.path, reconstruction);
+            }
+            None => self.sequence.quantize(
+                &self.values,
+                &self.first_tables,
+                &mut self.path,
+                reconstruction,
+            )?,
+        }
         for (value, row_factor) in reconstruction.iter_mut().zip(&self.row_factors) {
             *value *= row_factor * self.col_factors[col];
         }

@@ -6,6 +6,7 @@ use tch::{Kind, Tensor};
 
 use super::hessian::expert_role;
 use super::labels::{sample_tokens, uniform};
+use super::moments::Moments;
 use super::{CalibrationOptions, CalibrationStep, StatisticsSink};
 use crate::batches::{Batch, embed_batches};
 use crate::error::{Error, Result};
@@ -52,6 +53,12 @@ impl Squares {
     }
 }
 
+/// Where the gradients of one block go.
+struct Sums<'a> {
+    squares: &'a mut Squares,
+    moments: Moments,
+}
+
 /// Runs all windows forward and back, in groups whose block inputs fit `options.activation_bytes`.
 pub(super) fn output_fisher(
     model: &LanguageModel<'_>,
@@ -87,6 +94,8 @@ pub(super) fn output_fisher(
             windows,
             (options.seed, first_window),
             &mut squares,
+            // One group's moments are final with each block, so only one block's are held.
+            (group_idx == 0).then_some(&mut *sink),
             &mut step,
         )?;
     }
@@ -140,6 +149,7 @@ fn group_fisher(
     windows: &[&[u32]],
     (seed, first_window): (u64, usize),
     squares: &mut Squares,
+    mut sink: Option<&mut dyn StatisticsSink>,
     step: &mut dyn FnMut(),
 ) -> Result<()> {
     let mut batches = embed_batches(model, windows)?;
@@ -164,8 +174,21 @@ fn group_fisher(
     for block_idx in (0..model.n_blocks()).rev() {
         let block = model.block(block_idx)?;
         let read = inputs.pop().unwrap_or_default();
+        let mut sums = Sums {
+            squares: &mut *squares,
+            moments: match &sink {
+                Some(sink) => Moments::of(&block, &**sink),
+                None => Moments::default(),
+            },
+        };
+        let mut n_tokens = 0;
         for ((batch, gradient), input) in batches.iter().zip(&mut gradients).zip(read) {
-            *gradient = block_gradient(&block, batch, &input, gradient, squares)?;
+            *gradient = block_gradient(&block, batch, &input, gradient, &mut sums)?;
+            n_tokens += batch.windows.len() * batch.sequence.n_tokens;
+        }
+        if let Some(sink) = &mut sink {
+            sums.moments
+                .finish(block.name(), n_tokens as f64, &mut **sink)?;
         }
         step();
     }
@@ -210,7 +233,11 @@ fn head_gradient(
                 variance.f_sum_dim_intlist(0, false, Kind::Double)?,
             )?;
         }
-        gradients.push(backward(&likelihood, &state, &tap, squares)?);
+        let mut sums = Sums {
+            squares: &mut *squares,
+            moments: Moments::default(),
+        };
+        gradients.push(backward(&likelihood, &state, &tap, &mut sums)?);
     }
     Ok(Tensor::f_cat(&gradients, 0)?.f_reshape(shape.as_slice())?)
 }
@@ -221,13 +248,13 @@ fn block_gradient(
     batch: &Batch,
     input: &Tensor,
     gradient: &Tensor,
-    squares: &mut Squares,
+    sums: &mut Sums<'_>,
 ) -> Result<Tensor> {
     let input = input.f_detach()?.f_set_requires_grad(true)?;
     let mut tap = OutputTap::default();
     let output = block.forward(&input, &batch.sequence, &mut tap, None)?;
     let objective = output.f_mul(gradient)?.f_sum(Kind::Float)?;
-    let gradient = backward(&objective, &input, &tap, squares)?;
+    let gradient = backward(&objective, &input, &tap, sums)?;
     if without_grad(|| all_finite(&gradient))? {
         Ok(gradient)
     } else {
@@ -237,19 +264,20 @@ fn block_gradient(
     }
 }
 
-/// The derivative of `objective` by `input`; those by the tapped outputs go squared into `squares`.
+/// The derivative of `objective` by `input`; those by the tapped outputs go into `sums`.
 fn backward(
     objective: &Tensor,
     input: &Tensor,
     tap: &OutputTap,
-    squares: &mut Squares,
+    sums: &mut Sums<'_>,
 ) -> Result<Tensor> {
     let mut wanted: Vec<&Tensor> = vec![input];
     wanted.extend(tap.outputs.iter().map(|(_, output)| output));
     let mut found = Tensor::f_run_backward(&[objective], &wanted, false, false)?;
     without_grad(|| {
         for ((linear, _), gradient) in tap.outputs.iter().zip(found.iter().skip(1)) {
-            squares.add_gradient(linear, gradient)?;
+            sums.squares.add_gradient(linear, gradient)?;
+            sums.moments.add(linear, gradient)?;
         }
         Ok(())
     })?;

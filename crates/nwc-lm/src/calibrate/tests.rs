@@ -15,6 +15,7 @@ use crate::weights::{OverlaidWeights, WeightTensor};
 struct Collected {
     hessians: BTreeMap<String, (Vec<String>, u64, Array2<f32>)>,
     fishers: BTreeMap<String, Vec<f32>>,
+    moments: BTreeMap<String, Vec<Array2<f32>>>,
     resumed: bool,
 }
 
@@ -37,6 +38,19 @@ impl StatisticsSink for Collected {
     fn output_fisher(&mut self, linear: &str, fisher: Vec<f32>) -> Result<()> {
         assert!(self.fishers.insert(linear.to_owned(), fisher).is_none());
         Ok(())
+    }
+
+    fn output_moments(&mut self, linear: &str, blocks: Vec<Array2<f32>>) -> Result<()> {
+        assert!(self.moments.insert(linear.to_owned(), blocks).is_none());
+        Ok(())
+    }
+
+    fn wants_output_moments(&self) -> bool {
+        true
+    }
+
+    fn has_output_moments(&self, linear: &str) -> bool {
+        self.resumed && self.moments.contains_key(linear)
     }
 
     fn has_hessian(&self, input_key: &str) -> bool {
@@ -113,6 +127,42 @@ fn check_hessian(name: &str, linear: &str, readers: usize) {
         .mapv(f32::abs)
         .fold(0.0, |a: f32, &b| a.max(b));
     assert!(error < 1e-4, "{error}");
+}
+
+#[test]
+fn output_moments_have_the_fisher_on_their_diagonal() {
+    for name in ["llama", "gpt2"] {
+        let Fixture {
+            config,
+            weights,
+            tokens,
+            ..
+        } = fixture(name);
+        let model = LanguageModel::open(config, &weights, ModelOptions::default()).unwrap();
+        let found = run(&model, &tokens, &OPTIONS);
+        let n_linears: usize = (0..model.n_blocks())
+            .map(|block_idx| model.block(block_idx).unwrap().linears().len())
+            .sum();
+        assert_eq!(found.moments.len(), n_linears);
+        for (linear, blocks) in &found.moments {
+            let [moments] = blocks.as_slice() else {
+                panic!("{linear}: one block")
+            };
+            let fisher = &found.fishers[linear];
+            let largest = fisher.iter().copied().fold(0.0, f32::max);
+            for (i, &expected) in fisher.iter().enumerate() {
+                assert!(
+                    (moments[[i, i]] - expected).abs() <= 1e-4 * largest,
+                    "{linear} {i}"
+                );
+                for k in 0..i {
+                    assert_eq!(moments[[i, k]], moments[[k, i]]);
+                    let bound = (moments[[i, i]] * moments[[k, k]]).sqrt();
+                    assert!(moments[[i, k]].abs() <= 1.0001 * bound + 1e-6 * largest);
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,15 @@ pub(super) struct Parameter {
 
 /// Norms, biases, uncoded weights and row scales of `block`, recording gradients from here on.
 pub(super) fn trainable(block: &Block) -> Result<Vec<Parameter>> {
+    collect(block, true)
+}
+
+/// Norms, biases and row scales of `block`, recording gradients from here on.
+pub(super) fn scales_and_norms(block: &Block) -> Result<Vec<Parameter>> {
+    collect(block, false)
+}
+
+fn collect(block: &Block, dense: bool) -> Result<Vec<Parameter>> {
     let mut parameters = Vec::new();
     let mut add =
         |name: String, tensor: &Tensor, transposed: bool, is_row_scale: bool| -> Result<()> {
@@ -40,6 +49,7 @@ pub(super) fn trainable(block: &Block) -> Result<Vec<Parameter>> {
     for linear in block.linears() {
         let info = linear.info();
         match &linear.weight {
+            LinearWeight::Dense(_) if !dense => {}
             LinearWeight::Dense(weight) => {
                 add(info.weight_name.clone(), weight, info.transposed, false)?;
             }

@@ -3,7 +3,9 @@
 use tch::{Kind, Reduction, Tensor};
 
 use super::RecoveryOptions;
+use super::adam::Adam;
 use super::parameters::Parameter;
+use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::model::{Block, NoTap, Sequence};
 use crate::tensors::without_grad;
@@ -23,57 +25,6 @@ pub(super) struct Tuned {
     pub(super) n_epochs: usize,
 }
 
-/// Adam with its usual constants (arXiv 1412.6980), no weight decay.
-struct Adam {
-    learning_rate: f64,
-    n_steps: i32,
-    /// First and second moment of each parameter.
-    moments: Vec<(Tensor, Tensor)>,
-}
-
-const BETA_1: f64 = 0.9;
-const BETA_2: f64 = 0.999;
-const EPSILON: f64 = 1e-8;
-
-impl Adam {
-    fn new(parameters: &[Parameter], learning_rate: f64) -> Result<Self> {
-        let zeros = |parameter: &Parameter| -> Result<(Tensor, Tensor)> {
-            let zeros = parameter.tensor.f_detach()?.f_zeros_like()?;
-            Ok((zeros.f_zeros_like()?, zeros))
-        };
-        let moments = parameters.iter().map(zeros).collect::<Result<_>>()?;
-        Ok(Self {
-            learning_rate,
-            n_steps: 0,
-            moments,
-        })
-    }
-
-    fn step(&mut self, parameters: &[Parameter], gradients: &[Tensor]) -> Result<()> {
-        self.n_steps += 1;
-        let correction_1 = 1.0 - BETA_1.powi(self.n_steps);
-        let correction_2 = 1.0 - BETA_2.powi(self.n_steps);
-        let moments = self.moments.iter_mut();
-        for ((parameter, gradient), (mean, square)) in parameters.iter().zip(gradients).zip(moments)
-        {
-            *mean = mean
-                .f_mul_scalar(BETA_1)?
-                .f_add(&gradient.f_mul_scalar(1.0 - BETA_1)?)?;
-            let squared = gradient.f_square()?.f_mul_scalar(1.0 - BETA_2)?;
-            *square = square.f_mul_scalar(BETA_2)?.f_add(&squared)?;
-            let scale = square
-                .f_div_scalar(correction_2)?
-                .f_sqrt()?
-                .f_add_scalar(EPSILON)?;
-            let change = mean
-                .f_mul_scalar(-self.learning_rate / correction_1)?
-                .f_div(&scale)?;
-            drop(parameter.tensor.shallow_clone().f_add_(&change)?);
-        }
-        Ok(())
-    }
-}
-
 /// Tunes `parameters`, which share their storage with `block`, and leaves the best state in them.
 pub(super) fn tune(
     block: &Block,
@@ -88,18 +39,22 @@ pub(super) fn tune(
         loss_after: loss_before,
         n_epochs: 0,
     };
-    let mut best = snapshot(parameters)?;
-    let mut adam = Adam::new(parameters, options.learning_rate)?;
     let mut n_worse = 0;
     let wanted: Vec<&Tensor> = parameters
         .iter()
         .map(|parameter| &parameter.tensor)
         .collect();
+    let mut best = Snapshot::of(&wanted)?;
+    let mut adam = Adam::new(wanted.iter().copied())?;
     while tuned.n_epochs < options.n_epochs && n_worse < options.patience.max(1) {
         for batch in train.chunks(options.batch_windows) {
             let loss = batch_loss(block, sequence, batch)?;
             let gradients = Tensor::f_run_backward(&[loss], &wanted, false, false)?;
-            without_grad(|| adam.step(parameters, &gradients))?;
+            let steps = wanted
+                .iter()
+                .zip(&gradients)
+                .map(|(tensor, gradient)| (*tensor, gradient, options.learning_rate));
+            without_grad(|| adam.step(steps))?;
         }
         tuned.n_epochs += 1;
         // A step that was too long shows as NaN here and is dropped like any other bad one.
@@ -109,7 +64,7 @@ pub(super) fn tune(
         };
         if loss < tuned.loss_after {
             tuned.loss_after = loss;
-            best = snapshot(parameters)?;
+            best = Snapshot::of(&wanted)?;
             n_worse = 0;
         } else {
             n_worse += 1;
@@ -118,24 +73,8 @@ pub(super) fn tune(
             break;
         }
     }
-    without_grad(|| {
-        for (parameter, best) in parameters.iter().zip(&best) {
-            parameter.tensor.shallow_clone().f_copy_(best)?;
-        }
-        Ok(())
-    })?;
+    best.restore(&wanted)?;
     Ok(tuned)
-}
-
-fn snapshot(parameters: &[Parameter]) -> Result<Vec<Tensor>> {
-    without_grad(|| {
-        let copy = |parameter: &Parameter| -> Result<Tensor> {
-            let copy = parameter.tensor.f_detach()?.f_empty_like()?;
-            copy.shallow_clone().f_copy_(&parameter.tensor)?;
-            Ok(copy)
-        };
-        parameters.iter().map(copy).collect()
-    })
 }
 
 /// Mean squared error of the block's output over a batch.

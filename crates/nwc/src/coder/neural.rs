@@ -1,7 +1,6 @@
 //! The learned codec over a matrix: row scales, chunks down the columns, levels, error feedback.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use half::f16;
 use nwc_chunk::ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
@@ -147,19 +146,26 @@ impl BlockQuantizer for NeuralQuantizer<'_> {
     fn quantize(
         &mut self,
         target: ArrayView2<'_, f32>,
-        cols: Range<usize>,
+        cols: &[usize],
         reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError> {
         let block = self.layout.with_cols(cols.len())?;
         let chunks = block.gather(target)?;
-        let levels = block.chunk_levels(&self.levels[cols.clone()])?;
+        let levels: Vec<QualityLevel> = cols.iter().map(|&col| self.levels[col]).collect();
+        let levels = block.chunk_levels(&levels)?;
         let per_col = self.layout.n_chunks_per_col();
         let quantized =
             self.codec
                 .quantize_columns(chunks.view(), &levels, per_col, Parallelism::Rayon)?;
-        self.symbols
-            .slice_mut(s![cols.start * per_col..cols.end * per_col, ..])
-            .assign(&quantized.symbols);
+        for (k, &col) in cols.iter().enumerate() {
+            self.symbols
+                .slice_mut(s![col * per_col..(col + 1) * per_col, ..])
+                .assign(
+                    &quantized
+                        .symbols
+                        .slice(s![k * per_col..(k + 1) * per_col, ..]),
+                );
+        }
         block.scatter(quantized.reconstruction.view(), reconstruction)?;
         Ok(())
     }

@@ -1,11 +1,10 @@
 //! The trellis over a matrix: steps, predicted scales, columns with error feedback.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use nwc_chunk::Parallelism;
 use nwc_chunk::ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
-use nwc_codec::trellis::{self, TensorScales, TrellisCodec, TrellisQuantizer};
+use nwc_codec::trellis::{self, RowFeedback, TensorScales, TrellisCodec, TrellisQuantizer};
 use nwc_compensate::{
     BlockQuantizer, LdlFactor, QuantizerError, ScalePrediction, StepFactors, ldlq, no_feedback,
 };
@@ -25,6 +24,8 @@ pub(crate) struct TrellisCoder<'a> {
     pub(crate) scales: &'a TensorScales,
     /// Feedback of the error through this factor, so many columns at a time.
     pub(crate) feedback: Option<(&'a LdlFactor, usize)>,
+    /// Feedback between the rows of a column.
+    pub(crate) row_feedback: Option<&'a RowFeedback>,
 }
 
 impl TrellisCoder<'_> {
@@ -35,9 +36,12 @@ impl TrellisCoder<'_> {
     ) -> Result<(CodedMatrix, Array2<f32>), TensorError> {
         let (rows, cols) = weights.dim();
         let scales = self.scales;
-        let mut quantizer = ColumnQuantizer(
-            TrellisQuantizer::new(self.codec, scales, rows, cols).map_err(codec_error)?,
-        );
+        let mut quantizer =
+            TrellisQuantizer::new(self.codec, scales, rows, cols).map_err(codec_error)?;
+        if let Some(feedback) = self.row_feedback {
+            quantizer = quantizer.with_feedback(feedback).map_err(codec_error)?;
+        }
+        let mut quantizer = ColumnQuantizer(quantizer);
         let decoded = match self.feedback {
             Some((factor, block)) => {
                 ldlq(weights, factor, block.clamp(1, cols.max(1)), &mut quantizer)?
@@ -111,11 +115,11 @@ impl BlockQuantizer for ColumnQuantizer<'_> {
     fn quantize(
         &mut self,
         target: ArrayView2<'_, f32>,
-        cols: Range<usize>,
+        cols: &[usize],
         mut reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError> {
         let mut decoded = vec![0.0; target.nrows()];
-        for (offset, col) in cols.enumerate() {
+        for (offset, &col) in cols.iter().enumerate() {
             let column = target.index_axis(Axis(1), offset).to_vec();
             self.0.quantize_column(col, &column, &mut decoded)?;
             reconstruction

@@ -2,6 +2,7 @@
 //!
 //! A safetensors file: `hessian.{key}` holds the lower triangle of `E[x xᵀ]`, row by row, f32, once for
 //! all linears that share the input; `fisher.{tensor}` holds `E[g²]` of a linear's output, f32;
+//! `moments.{tensor}` holds the lower triangles of the diagonal blocks of `E[g gᵀ]`, one after the other, f32;
 //! `__metadata__["nwc_statistics"]` is the JSON of [`StatisticsInfo`].
 
 mod reader;
@@ -14,8 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use reader::Statistics;
 pub use writer::StatisticsWriter;
 
-/// Version of the statistics file.
-pub(crate) const STATISTICS_VERSION: u32 = 1;
+/// Version of the statistics file; version 1 had no `moments`.
+pub(crate) const STATISTICS_VERSION: u32 = 2;
 /// Key of the metadata entry.
 pub(crate) const STATISTICS_KEY: &str = "nwc_statistics";
 
@@ -35,6 +36,9 @@ pub struct StatisticsInfo {
     pub n_fisher_tokens: u64,
     /// Key of the Hessian of each linear, by the name of its weight tensor.
     pub linears: BTreeMap<String, HessianEntry>,
+    /// Rows of each block of a linear's output moments, by the name of its weight tensor.
+    #[serde(default)]
+    pub output_blocks: BTreeMap<String, Vec<usize>>,
 }
 
 /// Which Hessian a linear has.

@@ -42,9 +42,9 @@ impl Statistics {
             .ok()
             .and_then(|v| v.get("version")?.as_u64())
             .unwrap_or(0);
-        if version != u64::from(STATISTICS_VERSION) {
+        if !(1..=u64::from(STATISTICS_VERSION)).contains(&version) {
             return Err(wrong(format!(
-                "version {version}, this nwc reads {STATISTICS_VERSION}"
+                "version {version}, this nwc reads 1 to {STATISTICS_VERSION}"
             )));
         }
         let info = serde_json::from_str(json).map_err(|source| Error::Json {
@@ -120,7 +120,39 @@ impl Statistics {
         Ok(Some(LayerStatistics {
             hessian,
             output_fisher,
+            output_moments: self.output_moments(name, rows)?,
         }))
+    }
+
+    fn output_moments(&self, name: &str, rows: usize) -> Result<Option<Vec<Hessian>>> {
+        let Some(blocks) = self.info.output_blocks.get(name) else {
+            return Ok(None);
+        };
+        let wrong = |detail: String| Error::Statistics {
+            path: self.file.path().into(),
+            detail,
+        };
+        let key = format!("moments.{name}");
+        let found = blocks
+            .iter()
+            .try_fold(0_usize, |sum, &n| sum.checked_add(n));
+        if found != Some(rows) {
+            return Err(wrong(format!(
+                "{key} is of {found:?} rows, this model needs {rows}"
+            )));
+        }
+        // No block has more rows than the matrix, which is in memory.
+        let len = blocks.iter().map(|n| n * (n + 1) / 2).sum();
+        let mut triangles = self.vector(&key, len)?;
+        let mut moments = Vec::with_capacity(blocks.len());
+        for &n in blocks {
+            let rest = triangles.split_off(n * (n + 1) / 2);
+            let block = Hessian::from_packed_lower(&triangles, n, self.info.n_fisher_tokens)
+                .map_err(|e| wrong(format!("{key}: {e}")))?;
+            moments.push(block);
+            triangles = rest;
+        }
+        Ok(Some(moments))
     }
 
     fn hessian(&self, key: &str, n: usize, n_tokens: u64) -> Result<Hessian> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nwc_chunk::ndarray::ArrayView2;
+use nwc_chunk::ndarray::{Array2, ArrayView2};
 use nwc_format::{DType, Digest, PlainWriter, plain_header_bytes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -36,6 +36,9 @@ struct Part {
     /// Names of the linears' weight tensors, for a Hessian.
     linears: Vec<String>,
     n_tokens: u64,
+    /// Rows of each block, for output moments.
+    #[serde(default)]
+    blocks: Vec<usize>,
 }
 
 impl StatisticsWriter {
@@ -113,26 +116,15 @@ impl StatisticsWriter {
         n_tokens: u64,
         hessian: ArrayView2<'_, f32>,
     ) -> Result<()> {
-        let (n, m) = hessian.dim();
-        if n != m {
-            return Err(Error::Argument {
-                argument: "shape of the Hessian",
-                found: format!("[{n}, {m}]"),
-                allowed: "a square".into(),
-            });
-        }
-        let triangle = hessian
-            .rows()
-            .into_iter()
-            .enumerate()
-            .flat_map(|(i, row)| row.into_iter().take(i + 1).copied());
+        let triangle = triangle("shape of the Hessian", hessian)?;
         let part = Part {
             name: format!("hessian.{key}"),
-            len: n * (n + 1) / 2,
+            len: triangle.len(),
             linears: linears.to_vec(),
             n_tokens,
+            blocks: Vec::new(),
         };
-        self.add(part, triangle)
+        self.add(part, triangle.into_iter())
     }
 
     /// Adds `E[g²]` of each output of the linear whose weight tensor is `linear`, `[out]`.
@@ -145,8 +137,33 @@ impl StatisticsWriter {
             len: fisher.len(),
             linears: Vec::new(),
             n_tokens: 0,
+            blocks: Vec::new(),
         };
         self.add(part, fisher.iter().copied())
+    }
+
+    /// Whether the output moments of this linear are there already.
+    pub fn has_output_moments(&self, linear: &str) -> bool {
+        self.has(&format!("moments.{linear}"))
+    }
+
+    /// Adds the diagonal blocks of `E[g gᵀ]` of the outputs of the linear whose weight tensor is `linear`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the disk refuses; [`Error::Argument`] where a block is not square.
+    pub fn output_moments(&mut self, linear: &str, blocks: &[Array2<f32>]) -> Result<()> {
+        let mut triangles = Vec::new();
+        for block in blocks {
+            triangles.extend(triangle("shape of the output moments", block.view())?);
+        }
+        let part = Part {
+            name: format!("moments.{linear}"),
+            len: triangles.len(),
+            linears: Vec::new(),
+            n_tokens: 0,
+            blocks: blocks.iter().map(Array2::nrows).collect(),
+        };
+        self.add(part, triangles.into_iter())
     }
 
     /// Puts the file under its name and removes the parts.
@@ -175,6 +192,14 @@ impl StatisticsWriter {
                 linears.insert(linear.clone(), entry);
             }
         }
+        let output_blocks = self
+            .parts
+            .iter()
+            .filter_map(|part| {
+                let linear = part.name.strip_prefix("moments.")?;
+                Some((linear.to_owned(), part.blocks.clone()))
+            })
+            .collect();
         let info = StatisticsInfo {
             version: STATISTICS_VERSION,
             fingerprint,
@@ -182,6 +207,7 @@ impl StatisticsWriter {
             n_tokens,
             n_fisher_tokens,
             linears,
+            output_blocks,
         };
         let metadata = BTreeMap::from([(STATISTICS_KEY.to_owned(), json!(info).to_string())]);
         self.assemble(&metadata)?;
@@ -233,6 +259,22 @@ impl StatisticsWriter {
     }
 }
 
+/// The lower triangle, row by row.
+fn triangle(argument: &'static str, matrix: ArrayView2<'_, f32>) -> Result<Vec<f32>> {
+    let (n, m) = matrix.dim();
+    if n != m {
+        return Err(Error::Argument {
+            argument,
+            found: format!("[{n}, {m}]"),
+            allowed: "a square".into(),
+        });
+    }
+    let rows = matrix.rows().into_iter().enumerate();
+    Ok(rows
+        .flat_map(|(i, row)| row.into_iter().take(i + 1).copied())
+        .collect())
+}
+
 #[cfg(test)]
 mod tests {
     use nwc_chunk::ndarray::arr2;
@@ -256,6 +298,8 @@ mod tests {
                 assert!(writer.has_hessian("a") && !writer.has_output_fisher("w"));
             }
             writer.output_fisher("w", &[1.0, 2.0, 3.0]).unwrap();
+            let blocks = [arr2(&[[2.0, 0.5], [0.5, 1.0]]), arr2(&[[4.0]])];
+            writer.output_moments("w", &blocks).unwrap();
             writer.finish("f".into(), "t".into(), 10, 20).unwrap();
             fs::read(path).unwrap()
         };
@@ -273,6 +317,9 @@ mod tests {
             .unwrap();
         assert_eq!(layer.hessian.unwrap().values(), hessian);
         assert_eq!(layer.output_fisher.unwrap(), [1.0, 2.0, 3.0]);
+        let moments = layer.output_moments.unwrap();
+        assert_eq!(moments[0].values(), hessian);
+        assert_eq!(moments[1].values(), arr2(&[[4.0]]));
     }
 
     #[test]

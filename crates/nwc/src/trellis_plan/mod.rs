@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::coders::LoadedCodec;
 use crate::error::TensorError;
-use crate::options::{Progress, RateTarget};
+use crate::options::{Feedback, Progress, RateTarget};
 use crate::plan::{Plan, Role};
 use crate::report::Totals;
 use crate::statistics::Statistics;
@@ -60,7 +60,7 @@ impl TrellisPlan {
     pub(crate) fn new(
         target: RateTarget,
         n_states: usize,
-        ldlq_block: Option<usize>,
+        feedback: Option<Feedback>,
         plan: &Plan<'_>,
         statistics: Option<&Statistics>,
         progress: &dyn Progress,
@@ -78,7 +78,8 @@ impl TrellisPlan {
         let mut samples = coded
             .par_iter()
             .map(|&(planned, role, rows, cols)| {
-                let sample = Sample::new(planned, role, (rows, cols), share, statistics)?;
+                let sample =
+                    Sample::new(planned, role, (rows, cols), share, (statistics, feedback))?;
                 progress.advance((rows * cols) as u64);
                 Ok(sample)
             })
@@ -88,7 +89,7 @@ impl TrellisPlan {
         Search {
             config,
             samples,
-            ldlq_block,
+            feedback,
             statistics,
         }
         .run(target, plan)

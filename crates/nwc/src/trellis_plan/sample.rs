@@ -2,10 +2,12 @@
 
 use nwc_chunk::ndarray::{Array2, Axis};
 use nwc_codec::trellis::{TensorScales, TrellisCodec};
-use nwc_compensate::{LdlFactor, PAPER_DAMPING, ScalePrediction, StepBasis, StepFactors};
+use nwc_compensate::{ScalePrediction, StepBasis, StepFactors};
 
 use crate::coder::{TrellisCoder, tensor_scales};
 use crate::error::TensorError;
+use crate::factors::LayerFactors;
+use crate::options::Feedback;
 use crate::plan::{Planned, Role};
 use crate::statistics::Statistics;
 use crate::{Error, Result};
@@ -43,7 +45,7 @@ impl<'a> Sample<'a> {
         role: Role,
         shape: (usize, usize),
         share: f64,
-        statistics: Option<&Statistics>,
+        (statistics, feedback): (Option<&Statistics>, Option<Feedback>),
     ) -> Result<Self> {
         let name = &planned.tensor.name;
         let wrong = |e: TensorError| Error::tensor(planned.shard.path(), name, e);
@@ -54,18 +56,10 @@ impl<'a> Sample<'a> {
             Some(statistics) => statistics.layer(name, rows, cols)?,
             None => None,
         };
-        let hessian = layer.as_ref().and_then(|l| l.hessian.as_ref());
-        let fisher = layer.as_ref().and_then(|l| l.output_fisher.as_deref());
-        let d = match hessian {
-            Some(hessian) => Some(
-                LdlFactor::new(hessian, PAPER_DAMPING)
-                    .map_err(|e| wrong(e.into()))?
-                    .d_in_hessian_units(),
-            ),
-            None => None,
-        };
-        let allocation = StepFactors::allocate(weights.view(), d.as_deref(), fisher)
-            .map_err(|e| wrong(e.into()))?;
+        let known = LayerFactors::new(layer.as_ref(), feedback).map_err(wrong)?;
+        let (fisher, d) = (known.row_importance(), known.col_importance());
+        let allocation =
+            StepFactors::allocate(weights.view(), d, fisher).map_err(|e| wrong(e.into()))?;
         let factors = allocation.factors;
         let prediction =
             ScalePrediction::fit(weights.view(), &factors, 1.0).map_err(|e| wrong(e.into()))?;
@@ -92,7 +86,7 @@ impl<'a> Sample<'a> {
                 .iter()
                 .map(|&g| f64::from(g))
                 .collect(),
-            col_importance: d.unwrap_or_default(),
+            col_importance: d.unwrap_or_default().to_vec(),
         })
     }
 
@@ -133,6 +127,7 @@ impl<'a> Sample<'a> {
             codec_id: "",
             scales: &self.scales(delta),
             feedback: None,
+            row_feedback: None,
         };
         let (coded, decoded) = coder.code(self.columns.view()).map_err(|e| self.wrong(e))?;
         let side_bytes = self
@@ -159,7 +154,7 @@ impl<'a> Sample<'a> {
         &self,
         codec: &TrellisCodec,
         delta: f64,
-        ldlq_block: usize,
+        feedback: Feedback,
         statistics: &Statistics,
     ) -> Result<f64> {
         let (rows, cols) = self.shape;
@@ -171,18 +166,14 @@ impl<'a> Sample<'a> {
         };
         let (weights, _) = self.planned.linear(stored, is_transposed)?;
         let layer = statistics.layer(&self.planned.tensor.name, rows, cols)?;
-        let factor = match layer.as_ref().and_then(|l| l.hessian.as_ref()) {
-            Some(hessian) => {
-                Some(LdlFactor::new(hessian, PAPER_DAMPING).map_err(|e| self.wrong(e.into()))?)
-            }
-            None => None,
-        };
+        let known = LayerFactors::new(layer.as_ref(), Some(feedback)).map_err(|e| self.wrong(e))?;
         let coder = TrellisCoder {
             codec,
             codec_id: "",
             scales: &tensor_scales(weights.view(), &self.factors, delta)
                 .map_err(|e| self.wrong(e))?,
-            feedback: factor.as_ref().map(|f| (f, ldlq_block)),
+            feedback: known.columns(),
+            row_feedback: known.rows(),
         };
         let (coded, _) = coder.code(weights.view()).map_err(|e| self.wrong(e))?;
         Ok(coded.n_bytes() as f64 * 8.0)

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::sample::{Predicted, Sample};
 use super::{Aim, RATES, TrellisPlan};
 use crate::coders::LoadedCodec;
-use crate::options::RateTarget;
+use crate::options::{Feedback, RateTarget};
 use crate::plan::{Plan, Role, Treatment};
 use crate::statistics::Statistics;
 use crate::{Error, Result};
@@ -25,7 +25,7 @@ const KL_MARGIN: f64 = 0.97;
 pub(super) struct Search<'a> {
     pub(super) config: TrellisConfig,
     pub(super) samples: Vec<Sample<'a>>,
-    pub(super) ldlq_block: Option<usize>,
+    pub(super) feedback: Option<Feedback>,
     pub(super) statistics: Option<&'a Statistics>,
 }
 
@@ -183,9 +183,10 @@ impl Search<'_> {
                 sums.linear_bits += p.bits;
             }
         }
-        if with_feedback && let (Some(statistics), Some(block)) = (self.statistics, self.ldlq_block)
+        if with_feedback
+            && let (Some(statistics), Some(feedback)) = (self.statistics, self.feedback)
         {
-            let ratio = self.feedback_ratio(codec, delta, (statistics, block), &predicted)?;
+            let ratio = self.feedback_ratio(codec, delta, (statistics, feedback), &predicted)?;
             sums.all_bits += sums.linear_bits * (ratio - 1.0);
             sums.linear_bits *= ratio;
         }
@@ -197,7 +198,7 @@ impl Search<'_> {
         &self,
         codec: &TrellisCodec,
         delta: f64,
-        (statistics, ldlq_block): (&Statistics, usize),
+        (statistics, feedback): (&Statistics, Feedback),
         predicted: &[Predicted],
     ) -> Result<f64> {
         let with: Vec<usize> = (0..self.samples.len())
@@ -207,7 +208,7 @@ impl Search<'_> {
         let chosen: Vec<usize> = with.iter().copied().step_by(31).collect();
         let bits = chosen
             .par_iter()
-            .map(|&i| self.samples[i].bits_with_feedback(codec, delta, ldlq_block, statistics))
+            .map(|&i| self.samples[i].bits_with_feedback(codec, delta, feedback, statistics))
             .collect::<Result<Vec<f64>>>()?;
         let expected: f64 = chosen.iter().map(|&i| predicted[i].bits).sum();
         Ok(if expected > 0.0 {

@@ -1,7 +1,5 @@
 //! K-means with a codebook for each matrix, weights weighted by what their errors cost.
 
-use std::ops::Range;
-
 use anyhow::Result;
 use nwc_chunk::half::f16;
 use nwc_chunk::ndarray::{ArrayView2, ArrayViewMut2};
@@ -167,7 +165,7 @@ impl BlockQuantizer for Codebook {
     fn quantize(
         &mut self,
         target: ArrayView2<'_, f32>,
-        _cols: Range<usize>,
+        _cols: &[usize],
         mut reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError> {
         reconstruction.zip_mut_with(&target, |slot, &x| *slot = self.nearest(x));

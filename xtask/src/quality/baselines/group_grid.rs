@@ -1,6 +1,5 @@
 //! Round to nearest on a grid for every group of columns of every row, and GPTQ, which feeds errors back.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -87,7 +86,7 @@ impl BlockQuantizer for GroupGrid<'_> {
     fn quantize(
         &mut self,
         target: ArrayView2<'_, f32>,
-        cols: Range<usize>,
+        cols: &[usize],
         mut reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError> {
         let grids: Vec<Grid> = target
@@ -109,7 +108,7 @@ impl BlockQuantizer for GroupGrid<'_> {
             // block is already in it.
             let error = &target.column(j) - &out;
             for i in 0..j {
-                let l_ji = factor.l()[[cols.start + j, cols.start + i]];
+                let l_ji = factor.l()[[cols[j], cols[i]]];
                 fed.row_mut(i).scaled_add(l_ji, &error);
             }
         }

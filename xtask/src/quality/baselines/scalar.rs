@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use nwc_chunk::ndarray::ArrayView2;
 use nwc_chunk::row_scales;
-use nwc_compensate::{EntropyScalar, Hessian, LdlFactor, PAPER_DAMPING, ldlq, no_feedback};
+use nwc_compensate::{
+    ColumnOrder, EntropyScalar, Hessian, LdlFactor, PAPER_DAMPING, ldlq, no_feedback,
+};
 
 use super::Coded;
 
@@ -19,7 +21,8 @@ const N_SAMPLED: usize = 1 << 14;
 /// Steps, in standard deviations of a row, between which the right one is looked for.
 const STEPS: (f64, f64) = (1e-3, 16.0);
 
-/// Codes `weights`, row `i` with a step of `step` times its scale, with feedback where there is a Hessian.
+/// Codes `weights`, row `i` with a step of `step` times its scale, with feedback where there is a Hessian,
+/// strongest column first.
 ///
 /// The rate is the symbols' empirical entropy in this matrix and 16 bits a row; symbols stand for the mean of
 /// what falls into their cell.
@@ -39,7 +42,7 @@ pub(super) fn code(
     let mut quantizer = EntropyScalar::new(steps.to_vec(), cols)?.with_centroids(centroids);
     let reconstruction = match hessian {
         Some(hessian) => {
-            let factor = LdlFactor::new(hessian, PAPER_DAMPING)?;
+            let factor = LdlFactor::ordered(hessian, PAPER_DAMPING, ColumnOrder::Importance)?;
             ldlq(weights, &factor, 1, &mut quantizer)?
         }
         None => no_feedback(weights, cols.max(1), &mut quantizer)?,

@@ -60,10 +60,15 @@ pub(crate) fn run(args: &CalibrateArgs, quiet: bool) -> anyhow::Result<Outcome> 
         "windows": args.windows,
         "fisher_windows": args.fisher_windows,
         "seed": args.seed,
+        "output_moments": !args.no_output_moments,
     });
-    let mut sink = Sink(StatisticsWriter::create(&args.out, &run)?);
+    let mut sink = Sink {
+        writer: StatisticsWriter::create(&args.out, &run)?,
+        wants_output_moments: !args.no_output_moments,
+    };
     let transposed = model.linears()?.into_iter().filter(|l| l.transposed);
-    sink.0.set_transposed(transposed.map(|l| l.weight_name));
+    sink.writer
+        .set_transposed(transposed.map(|l| l.weight_name));
     let report = calibrate(
         &model,
         &tokens,
@@ -81,7 +86,7 @@ pub(crate) fn run(args: &CalibrateArgs, quiet: bool) -> anyhow::Result<Outcome> 
             "no token reached it; the mean of its siblings stands in"
         );
     }
-    sink.0.finish(
+    sink.writer.finish(
         fingerprint,
         text,
         report.hessian_n_tokens,
@@ -96,7 +101,10 @@ fn first_name(paths: &[std::path::PathBuf]) -> String {
 }
 
 /// Hands what calibration finds to the file.
-struct Sink(StatisticsWriter);
+struct Sink {
+    writer: StatisticsWriter,
+    wants_output_moments: bool,
+}
 
 impl StatisticsSink for Sink {
     fn hessian(
@@ -106,23 +114,37 @@ impl StatisticsSink for Sink {
         n_tokens: u64,
         hessian: Array2<f32>,
     ) -> nwc_lm::Result<()> {
-        self.0
+        self.writer
             .hessian(input_key, linears, n_tokens, hessian.view())
             .map_err(|e| sink_error(input_key, &e))
     }
 
     fn output_fisher(&mut self, linear: &str, fisher: Vec<f32>) -> nwc_lm::Result<()> {
-        self.0
+        self.writer
             .output_fisher(linear, &fisher)
             .map_err(|e| sink_error(linear, &e))
     }
 
+    fn output_moments(&mut self, linear: &str, blocks: Vec<Array2<f32>>) -> nwc_lm::Result<()> {
+        self.writer
+            .output_moments(linear, &blocks)
+            .map_err(|e| sink_error(linear, &e))
+    }
+
+    fn wants_output_moments(&self) -> bool {
+        self.wants_output_moments
+    }
+
+    fn has_output_moments(&self, linear: &str) -> bool {
+        self.writer.has_output_moments(linear)
+    }
+
     fn has_hessian(&self, input_key: &str) -> bool {
-        self.0.has_hessian(input_key)
+        self.writer.has_hessian(input_key)
     }
 
     fn has_output_fisher(&self, linear: &str) -> bool {
-        self.0.has_output_fisher(linear)
+        self.writer.has_output_fisher(linear)
     }
 }
 
