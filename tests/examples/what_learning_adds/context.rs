@@ -6,7 +6,9 @@ use nwc_entropy::TableSet;
 
 use crate::Result;
 use crate::data::{Matrix, Targets};
-use crate::scheme::{N_BUCKETS, Scheme, Variant, mirrored, mixed, place, stored, stride};
+use crate::scheme::{
+    MODEL_WEIGHTS, N_BUCKETS, Scheme, Variant, mirrored, mixed, place, stored, stride,
+};
 
 /// Classes of activity; one more where there are no neighbours.
 const N_CLASSES: usize = 8;
@@ -43,7 +45,7 @@ pub(crate) fn measure(targets: &Targets) -> Result<Value> {
         let tables = Tables::fit(&fitted, classes, N_CLASSES + 1)?;
         let (bits, by_kind) = tables.code(&measured, classes);
         let more_bytes = tables.n_bytes - plain.n_bytes;
-        let more_bits = 8.0 * more_bytes as f64 / 106_168_320.0;
+        let more_bits = 8.0 * more_bytes as f64 / MODEL_WEIGHTS;
         let saved = plain_bits - bits;
         println!(
             "  {:36} saves {saved:+.4}, less {more_bits:.4} for tables",

@@ -14,9 +14,9 @@ use nwc_compensate::{
 use crate::Result;
 
 /// Transformer blocks that everything is fitted to.
-const FITTED_BLOCKS: [usize; 2] = [8, 20];
+pub(crate) const FITTED_BLOCKS: [usize; 2] = [8, 20];
 /// Transformer blocks that everything is measured on.
-const MEASURED_BLOCKS: [usize; 3] = [3, 14, 25];
+pub(crate) const MEASURED_BLOCKS: [usize; 3] = [3, 14, 25];
 /// Every so manieth column is looked at in the search for a step.
 const COLUMN_STRIDE: usize = 4;
 /// Bits a weight that steps and predicted scales cost on this model, counted in the rates asked for.

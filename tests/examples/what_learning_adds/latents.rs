@@ -14,10 +14,9 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::curve::Curve;
-use crate::scheme::{LAGRANGIAN, Point};
+use crate::data::{FITTED_BLOCKS, MEASURED_BLOCKS};
+use crate::scheme::{LAGRANGIAN, MODEL_WEIGHTS, Point};
 
-const FITTED_BLOCKS: [usize; 2] = [8, 20];
-const MEASURED_BLOCKS: [usize; 3] = [3, 14, 25];
 /// Points beyond this magnitude are cut.
 const MAX_POINT: i32 = 1500;
 const N_POINTS: usize = 2 * MAX_POINT as usize + 1;
@@ -174,7 +173,7 @@ fn coded(
         n += chunks.len();
     }
     Ok(Point {
-        bits: bits / n as f64 + 8.0 * coder.table_bytes()? as f64 / 106_168_320.0,
+        bits: bits / n as f64 + 8.0 * coder.table_bytes()? as f64 / MODEL_WEIGHTS,
         error: squares / n as f64,
     })
 }

@@ -21,7 +21,7 @@ const POINT_PRIOR: f64 = 256.0;
 /// Rounds of quantising with what the round before has counted.
 const N_ROUNDS: usize = 3;
 /// Weights that the bytes of tables are spread over: all linear weights of the model.
-const MODEL_WEIGHTS: f64 = 106_168_320.0;
+pub(crate) const MODEL_WEIGHTS: f64 = 106_168_320.0;
 
 /// A monotone map of a value before the trellis and back after it; `s` is the predicted deviation in steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
