@@ -3,6 +3,7 @@
 //! `cargo run --release -p nwc-tests --example what_learning_adds -- MODEL STATISTICS OUT [PART...]`
 //! writes one JSON file a part to the folder OUT. Parts: `points`, `companding`, `context`, `transform`,
 //! `network`, `latents`; all where none is named.
+#![allow(clippy::print_stdout, reason = "an experiment prints what it finds")]
 
 mod context;
 mod curve;

@@ -14,6 +14,9 @@ const N: usize = 16;
 /// Bits a stored coefficient is taken to cost.
 const COEFFICIENT_BITS: f64 = 8.0;
 
+/// Adds the vectors of a matrix, taken in some direction.
+type Add = fn(&Matrix, &mut Covariance);
+
 /// Sums of products of the weights of a vector.
 #[derive(Clone)]
 struct Covariance([[f64; N]; N]);
@@ -21,7 +24,7 @@ struct Covariance([[f64; N]; N]);
 /// The bounds: one transform a kind of layer down the rows, along the columns, and one for every 16 rows.
 pub(crate) fn measure(targets: &Targets) -> Result<Value> {
     let mut rows = Vec::new();
-    let directions: [(&str, fn(&Matrix, &mut Covariance)); 2] = [
+    let directions: [(&str, Add); 2] = [
         ("16 rows of a column, one transform a kind", add_rows),
         ("16 columns of a row, one transform a kind", add_columns),
     ];
