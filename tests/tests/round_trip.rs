@@ -4,7 +4,12 @@
 use std::path::Path;
 
 use nwc::{Checkpoint, CodecChoice, CompressOptions, Embeddings, NoProgress, RateTarget};
-use nwc_tests::{folder_bytes, llama_like, write_checkpoint};
+use nwc_chunk::Parallelism;
+use nwc_chunk::ndarray::Array2;
+use nwc_codec::Codec;
+use nwc_tests::{folder_bytes, gaussian, llama_like, write_checkpoint};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 const NEURAL: CodecChoice = CodecChoice::Pretrained { lambda: 300.0 };
 const TRELLIS: CodecChoice = CodecChoice::Trellis {
@@ -101,6 +106,21 @@ fn neural_one_shard() {
 #[test]
 fn neural_three_shards() {
     check(3, NEURAL, 0.02);
+}
+
+/// The pretrained codec with 8 states over its latents, and tables for weights of unit variance.
+#[test]
+fn neural_on_a_trellis() {
+    let Codec::Neural(codec) = Codec::from_bytes(nwc::pretrained(300.0).unwrap()).unwrap() else {
+        panic!("a pretrained codec is a neural one");
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let chunks = Array2::from_shape_simple_fn((4096, 16), || gaussian(&mut rng));
+    let codec = codec.with_states(8, chunks.view(), 64, Parallelism::Serial);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("states8.safetensors");
+    std::fs::write(&file, codec.unwrap().to_bytes().unwrap()).unwrap();
+    check(2, CodecChoice::File(file), 0.012);
 }
 
 #[test]

@@ -291,8 +291,14 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Weight of distortion against rate: 30 to 10000 in the paper
-    #[arg(long, value_name = "L")]
-    pub lambda: f32,
+    #[arg(long, value_name = "L", required_unless_present = "refreeze")]
+    pub lambda: Option<f32>,
+    /// States of the trellis over the latents: 4, 8, 16, 64 or 256; 1 rounds them, as the paper does
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub states: u16,
+    /// Train nothing: take this codec's transforms and make its tables anew, for --states
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["lambda", "preset", "steps", "seed", "resume"])]
+    pub refreeze: Option<PathBuf>,
     /// Shape of the codec: paper, small or tiny
     #[arg(long, default_value = "small")]
     pub preset: String,

@@ -103,7 +103,7 @@ pub enum Error {
     Tables {
         /// Number of tables.
         found: usize,
-        /// One for each quality level and latent channel.
+        /// One for each quality level and latent channel, two with a trellis.
         expected: usize,
     },
 
@@ -135,6 +135,26 @@ pub enum Error {
     NotANumber {
         /// Index of the chunk, the first one if there are several.
         chunk_idx: usize,
+    },
+
+    /// Symbols to be coded are not those of a path through the codec's trellis.
+    #[error(
+        "chunk {chunk_idx} has a symbol {found} where the trellis allows {} ones only",
+        if *.found & 1 == 0 { "odd" } else { "even" }
+    )]
+    NotAPath {
+        /// Index of the chunk.
+        chunk_idx: usize,
+        /// The symbol.
+        found: i32,
+    },
+    /// Chunks are no whole number of columns.
+    #[error("{n_chunks} chunks are no whole columns of {chunks_per_column}")]
+    Columns {
+        /// Number of chunks.
+        n_chunks: usize,
+        /// Chunks that a column was said to have.
+        chunks_per_column: usize,
     },
 
     // === The coded symbols are wrong ===

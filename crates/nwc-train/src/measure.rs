@@ -6,6 +6,7 @@ use nwc_codec::NeuralCodec;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::data::RUN_LEN;
 use crate::ecsq::ecsq_at_mse;
 
 /// Rate and distortion of a codec at one quality level, beside scalar quantisation of the same weights.
@@ -23,7 +24,8 @@ pub struct LevelMeasurement {
     pub ecsq_bits_per_weight: Option<f64>,
 }
 
-/// Measures `codec` on `chunks`, `[n, chunk_len]`, at every level.
+/// Measures `codec` on `chunks`, `[n, chunk_len]`, at every level; with a trellis, runs of [`RUN_LEN`] weights count as
+/// columns where `chunks` are whole runs.
 ///
 /// # Errors
 /// What the codec returns, for instance where `chunks` has another width.
@@ -47,7 +49,8 @@ pub(crate) fn rate_and_distortion(
     let mut measurements = Vec::new();
     for level in 0..codec.config().n_quality_levels() as u8 {
         let levels = vec![QualityLevel(level); chunks.nrows()];
-        let quantized = codec.quantize_chunks(chunks, &levels, Parallelism::Rayon)?;
+        let per_column = chunks_per_run(codec.config().chunk_len, chunks.nrows());
+        let quantized = codec.quantize_columns(chunks, &levels, per_column, Parallelism::Rayon)?;
         let squares = quantized.reconstruction.iter().zip(chunks);
         let mse = squares.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / n_values;
         let bits = codec.ideal_bits(quantized.symbols.view(), &levels)?;
@@ -59,6 +62,16 @@ pub(crate) fn rate_and_distortion(
         });
     }
     Ok(measurements)
+}
+
+/// Chunks in a run of [`RUN_LEN`] weights; 1 where `n_chunks` are not whole runs.
+pub(crate) fn chunks_per_run(chunk_len: usize, n_chunks: usize) -> usize {
+    let per_run = RUN_LEN / chunk_len;
+    if per_run > 0 && n_chunks.is_multiple_of(per_run) {
+        per_run
+    } else {
+        1
+    }
 }
 
 /// Adds what scalar quantisation of the same `chunks` costs at the same errors.

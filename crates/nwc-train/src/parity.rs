@@ -59,7 +59,7 @@ pub fn parity_case(config: &CodecConfig, n_per_level: usize, seed: u64) -> Resul
     let symbols = latents.f_sub(&medians)?.f_round()?;
     let reconstruction = network.run(Side::Synthesis, &symbols.f_add(&medians)?)?;
 
-    let tables = freeze_from_pmf(config, |_, _| (0, vec![1.0]))?;
+    let tables = freeze_from_pmf(config, |_, _, _| (0, vec![1.0]))?;
     let array = |tensor: &Tensor, n_cols: usize| -> Result<Array2<f32>> {
         Array2::from_shape_vec((n_chunks, n_cols), to_vec(tensor)?)
             .map_err(|_| Error::config("n_per_level", n_per_level, "as many as fit into memory"))

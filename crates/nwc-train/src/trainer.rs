@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use nwc_chunk::Parallelism;
 use nwc_chunk::ndarray::{ArrayD, ArrayView2, IxDyn};
-use nwc_codec::NeuralCodec;
+use nwc_codec::{CodecConfig, NeuralCodec};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::curve::{CurvePoint, TrainProgress};
 use crate::data::{RUN_LEN, TrainingData};
 use crate::entropy_bottleneck::EntropyBottleneck;
 use crate::freeze::freeze;
-use crate::measure::{LevelMeasurement, add_ecsq, loss, rate_and_distortion};
+use crate::measure::{LevelMeasurement, add_ecsq, chunks_per_run, loss, rate_and_distortion};
 use crate::network::{Network, Side, by_density};
 use crate::start::{open_device, start_density, start_parameters};
 use crate::{Error, Result, Start, TrainConfig};
@@ -284,6 +285,7 @@ impl Trainer<'_> {
     /// Freezes what has been learnt so far: medians, histograms, tables; and measures it on the held-out runs.
     ///
     /// Where the run started at scalar quantisation and that measures better, the codec is that.
+    /// A codec with a trellis is trained and chosen as the one that rounds, and made over at the end.
     ///
     /// # Errors
     /// [`Error::Codec`], [`Error::Table`], [`Error::Torch`]: for instance where a parameter is not finite.
@@ -292,7 +294,10 @@ impl Trainer<'_> {
         let runs = &runs[..runs.len().min(self.config.n_table_runs * RUN_LEN)];
         let (runs, held_out) = (self.chunks(runs)?, self.chunks(held_out)?);
         let variance = self.data.variance();
-        let codec_config = &self.config.codec;
+        let codec_config = &CodecConfig {
+            n_states: 1,
+            ..self.config.codec.clone()
+        };
         let medians = match &self.medians {
             Some(medians) => medians.clone(),
             None => self.density.quantiles(0.5)?,
@@ -324,7 +329,13 @@ impl Trainer<'_> {
                 best = (levels, start, true);
             }
         }
-        let (mut levels, codec, is_start) = best;
+        let (mut levels, mut codec, is_start) = best;
+        if self.config.codec.n_states > 1 {
+            let per_column = chunks_per_run(codec_config.chunk_len, runs.nrows());
+            let n_states = self.config.codec.n_states;
+            codec = codec.with_states(n_states, runs, per_column, Parallelism::Rayon)?;
+            levels = rate_and_distortion(&codec, held_out, variance)?;
+        }
         add_ecsq(&mut levels, held_out, variance);
         let training = json!({
             "config": self.config,

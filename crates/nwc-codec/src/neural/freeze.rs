@@ -23,7 +23,8 @@ pub struct SymbolHistogram {
 
 /// Counts `symbols`, `[n_chunks, latent_dim]`, by quality level and channel.
 ///
-/// The result holds one histogram a table, at `level * latent_dim + channel`, each as wide as its symbols.
+/// The result holds one histogram a table, in the order of [`CodecConfig::n_tables`], each as wide as its symbols;
+/// with a trellis, what is counted is the part of a symbol that its state does not tell.
 /// Symbols beyond [`MAX_TABLE_SYMBOL`] are left out.
 ///
 /// # Errors
@@ -35,25 +36,24 @@ pub fn count_symbols(
 ) -> Result<Vec<SymbolHistogram>> {
     check_shape("symbols", symbols.dim(), levels.len(), config.latent_dim)?;
     let n_quality_levels = config.n_quality_levels();
-    let n_tables = n_quality_levels * config.latent_dim;
-    let mut ranges = vec![(i32::MAX, i32::MIN); n_tables];
-    let tables = |chunk_idx: usize| -> Result<usize> {
-        let found = levels[chunk_idx].0;
-        if usize::from(found) < n_quality_levels {
-            return Ok(usize::from(found) * config.latent_dim);
-        }
-        Err(Error::Level {
+    let unknown = |level: &QualityLevel| usize::from(level.0) >= n_quality_levels;
+    if let Some(chunk_idx) = levels.iter().position(unknown) {
+        return Err(Error::Level {
             chunk_idx,
-            found,
+            found: levels[chunk_idx].0,
             n_quality_levels,
-        })
+        });
+    }
+    let counted = || {
+        let coded = symbols
+            .indexed_iter()
+            .map(|((chunk_idx, channel), &s)| config.coded_as(levels[chunk_idx], channel, s));
+        coded.filter(|(_, symbol)| (-MAX_TABLE_SYMBOL..=MAX_TABLE_SYMBOL).contains(symbol))
     };
-    let counted = |symbol: i32| (-MAX_TABLE_SYMBOL..=MAX_TABLE_SYMBOL).contains(&symbol);
-    for (chunk_idx, row) in symbols.rows().into_iter().enumerate() {
-        let ranges = &mut ranges[tables(chunk_idx)?..];
-        for (range, &symbol) in ranges.iter_mut().zip(row).filter(|(_, s)| counted(**s)) {
-            *range = (range.0.min(symbol), range.1.max(symbol));
-        }
+    let mut ranges = vec![(i32::MAX, i32::MIN); config.n_tables()];
+    for (table, symbol) in counted() {
+        let range = &mut ranges[table];
+        *range = (range.0.min(symbol), range.1.max(symbol));
     }
     let mut histograms: Vec<SymbolHistogram> = ranges
         .into_iter()
@@ -65,11 +65,9 @@ pub fn count_symbols(
             false => SymbolHistogram::default(),
         })
         .collect();
-    for (chunk_idx, row) in symbols.rows().into_iter().enumerate() {
-        let histograms = &mut histograms[tables(chunk_idx)?..];
-        for (histogram, &symbol) in histograms.iter_mut().zip(row).filter(|(_, s)| counted(**s)) {
-            histogram.counts[(symbol - histogram.min_symbol) as usize] += 1;
-        }
+    for (table, symbol) in counted() {
+        let histogram = &mut histograms[table];
+        histogram.counts[(symbol - histogram.min_symbol) as usize] += 1;
     }
     Ok(histograms)
 }
@@ -116,23 +114,25 @@ fn worth_a_place(counts: &[u64], total: u64) -> Range<usize> {
     }
 }
 
-/// Tables of [`crate::TABLE_PRECISION`] bits from a probability mass function a quality level and channel.
+/// Tables of [`crate::TABLE_PRECISION`] bits from a probability mass function a quality level, channel and parity.
 ///
-/// `pmf(level, channel)` gives the smallest symbol and the probabilities of consecutive symbols; what they lack
+/// `pmf(level, channel, parity)`, parity 0 where there is no trellis, gives the smallest symbol and the probabilities of consecutive symbols; what they lack
 /// to one is the escape's.
 ///
 /// # Errors
 /// [`Error::Entropy`] where a function is not one: a negative number, NaN, too many symbols.
 pub fn freeze_from_pmf(
     config: &CodecConfig,
-    mut pmf: impl FnMut(usize, usize) -> (i32, Vec<f64>),
+    mut pmf: impl FnMut(usize, usize, usize) -> (i32, Vec<f64>),
 ) -> Result<TableSet> {
     config.validate()?;
-    let mut tables = Vec::with_capacity(config.n_quality_levels() * config.latent_dim);
+    let mut tables = Vec::with_capacity(config.n_tables());
     for level in 0..config.n_quality_levels() {
         for channel in 0..config.latent_dim {
-            let (min_symbol, pmf) = pmf(level, channel);
-            tables.push(CdfTable::from_pmf(&pmf, min_symbol, TABLE_PRECISION)?);
+            for parity in 0..config.n_parities() {
+                let (min_symbol, pmf) = pmf(level, channel, parity);
+                tables.push(CdfTable::from_pmf(&pmf, min_symbol, TABLE_PRECISION)?);
+            }
         }
     }
     Ok(TableSet::new(tables)?)
@@ -140,26 +140,31 @@ pub fn freeze_from_pmf(
 
 /// Tables of N(0, 1) weights quantised with `steps[level]`; channels beyond `chunk_len` are always zero.
 pub(super) fn normal_tables(config: &CodecConfig, steps: &[f32]) -> Result<TableSet> {
+    let n_parities = config.n_parities();
     let pmfs: Vec<(i32, Vec<f64>)> = steps
         .iter()
-        .map(|&step| normal_pmf(f64::from(step)))
+        .flat_map(|&step| (0..n_parities).map(move |parity| (f64::from(step), parity)))
+        .map(|(step, parity)| normal_pmf(step, parity, n_parities))
         .collect();
-    freeze_from_pmf(config, |level, channel| {
+    freeze_from_pmf(config, |level, channel, parity| {
         if channel < config.chunk_len {
-            pmfs[level].clone()
+            pmfs[level * n_parities + parity].clone()
         } else {
             (0, vec![1.0])
         }
     })
 }
 
-/// Probabilities of the multiples of `step` that N(0, 1) rounds to, out to 4.5 standard deviations.
+/// Probabilities of every `n_parities`-th multiple of `step`, from the one at `parity` on, when N(0, 1) goes to the
+/// nearest of them; out to 4.5 standard deviations.
 ///
 /// What lies further out, 7e-6 of the samples, is escaped: a wider table would pay more for the least mass
 /// that each of its symbols takes.
-fn normal_pmf(step: f64) -> (i32, Vec<f64>) {
-    let edge = ((4.5 / step).ceil() as i32).clamp(1, MAX_TABLE_SYMBOL);
-    let pmf = (-edge..=edge).map(|symbol| normal_mass(f64::from(symbol) * step, step));
+fn normal_pmf(step: f64, parity: usize, n_parities: usize) -> (i32, Vec<f64>) {
+    let width = step * n_parities as f64;
+    let edge = ((4.5 / width).ceil() as i32).clamp(1, MAX_TABLE_SYMBOL);
+    let shift = step * parity as f64;
+    let pmf = (-edge..=edge).map(|symbol| normal_mass(f64::from(symbol) * width + shift, width));
     (-edge, pmf.collect())
 }
 

@@ -1,17 +1,22 @@
-//! The learned codec: a residual network to latents, rounding, factorised tables, a residual network back.
+//! The learned codec: a residual network to latents, rounding or a trellis, factorised tables, a network back.
 //!
 //! Source: METHOD 2.2 to 2.4, arXiv 2510.11234.
 
 mod codec;
+mod column_streams;
+mod columns;
 mod freeze;
 mod layers;
 mod parameters;
 mod product;
 mod start;
+mod states;
 mod stored;
 mod streams;
 mod transform;
 
+#[cfg(test)]
+mod column_tests;
 #[cfg(test)]
 mod tests;
 

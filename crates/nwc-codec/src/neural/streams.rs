@@ -34,8 +34,10 @@ impl NeuralCodec {
 
     /// Codes `symbols`, `[n_chunks, latent_dim]`, each chunk under its level's tables.
     ///
+    /// With more than one state, every chunk counts as a column of its own.
+    ///
     /// # Errors
-    /// [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`];
+    /// [`Error::NotAPath`]; [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`];
     /// [`Error::Substream`] where a substream grows past what the entropy coder allows.
     pub fn encode_symbols(
         &self,
@@ -43,6 +45,9 @@ impl NeuralCodec {
         levels: &[QualityLevel],
         parallelism: Parallelism,
     ) -> Result<Vec<Vec<u8>>> {
+        if self.config().n_states > 1 {
+            return self.encode_columns(symbols, levels, 1, parallelism);
+        }
         let latent_dim = self.config().latent_dim;
         check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
         self.check_levels(levels)?;
@@ -89,6 +94,9 @@ impl NeuralCodec {
         levels: &[QualityLevel],
         parallelism: Parallelism,
     ) -> Result<Array2<i32>> {
+        if self.config().n_states > 1 {
+            return self.decode_columns(substreams, levels, 1, parallelism);
+        }
         let latent_dim = self.config().latent_dim;
         self.check_levels(levels)?;
         let expected = self.n_substreams(levels.len());
@@ -139,9 +147,9 @@ impl NeuralCodec {
         self.check_levels(levels)?;
         let mut bits = 0.0;
         for (row, level) in symbols.rows().into_iter().zip(levels) {
-            let first_table = usize::from(level.0) * latent_dim;
             for (channel, &symbol) in row.iter().enumerate() {
-                if let Some(table) = self.tables().get(first_table + channel) {
+                let (table, symbol) = self.config().coded_as(*level, channel, symbol);
+                if let Some(table) = self.tables().get(table) {
                     bits += table.bits(symbol);
                 }
             }

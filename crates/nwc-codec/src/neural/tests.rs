@@ -10,7 +10,7 @@ use super::*;
 use crate::{Codec, CodecConfig, Error};
 
 /// Chunks of N(0, 1) weights, `[n_chunks, chunk_len]`.
-fn normal_chunks(n_chunks: usize, chunk_len: usize, seed: u64) -> Array2<f32> {
+pub(super) fn normal_chunks(n_chunks: usize, chunk_len: usize, seed: u64) -> Array2<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     Array2::from_shape_simple_fn((n_chunks, chunk_len), || {
         let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
@@ -18,14 +18,14 @@ fn normal_chunks(n_chunks: usize, chunk_len: usize, seed: u64) -> Array2<f32> {
     })
 }
 
-fn mixed_levels(n_chunks: usize, n_levels: usize) -> Vec<QualityLevel> {
+pub(super) fn mixed_levels(n_chunks: usize, n_levels: usize) -> Vec<QualityLevel> {
     (0..n_chunks)
         .map(|i| QualityLevel((i * 7 % n_levels) as u8))
         .collect()
 }
 
 /// A codec with every parameter alive, and tables that fit what it makes of N(0, 1).
-fn random_codec(config: CodecConfig, seed: u64) -> NeuralCodec {
+pub(super) fn random_codec(config: CodecConfig, seed: u64) -> NeuralCodec {
     let n_levels = config.n_quality_levels();
     let mut parameters = random_parameters(&config, seed).unwrap();
     // Larger latents than the initialisation gives, so that more than one symbol occurs.
@@ -38,7 +38,7 @@ fn random_codec(config: CodecConfig, seed: u64) -> NeuralCodec {
         .iter_mut()
         .enumerate()
         .for_each(|(i, m)| *m = (i % 5) as f32 * 0.07);
-    let tables = freeze_from_pmf(&config, |_, _| (-8, vec![1.0 / 17.0; 17])).unwrap();
+    let tables = freeze_from_pmf(&config, |_, _, _| (-8, vec![1.0 / 17.0; 17])).unwrap();
     let codec =
         NeuralCodec::new(config.clone(), parameters.clone(), tables, String::new()).unwrap();
     let chunks = normal_chunks(2000, config.chunk_len, seed + 1);
@@ -51,7 +51,7 @@ fn random_codec(config: CodecConfig, seed: u64) -> NeuralCodec {
     NeuralCodec::new(config, parameters, tables, r#"{"n_steps":0}"#.into()).unwrap()
 }
 
-fn mean_squared_error(a: &Array2<f32>, b: &Array2<f32>) -> f64 {
+pub(super) fn mean_squared_error(a: &Array2<f32>, b: &Array2<f32>) -> f64 {
     let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
     squares.sum::<f64>() / a.len() as f64
 }

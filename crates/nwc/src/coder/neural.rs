@@ -69,9 +69,12 @@ impl NeuralCoder<'_> {
         denormalize_rows_in_place(decoded.view_mut(), scales.view())?;
         let chunk_levels = layout.chunk_levels(&self.levels)?;
         let symbols = quantizer.symbols;
-        let substreams =
-            self.codec
-                .encode_symbols(symbols.view(), &chunk_levels, Parallelism::Rayon)?;
+        let substreams = self.codec.encode_columns(
+            symbols.view(),
+            &chunk_levels,
+            layout.n_chunks_per_col(),
+            Parallelism::Rayon,
+        )?;
         let (nmse, nmse_normalized) = distortion(weights, decoded.view());
         let mut parameters = BTreeMap::from([("nmse_normalized".to_owned(), nmse_normalized)]);
         let mut sections = vec![
@@ -111,7 +114,12 @@ pub(crate) fn decode(
     let levels = stored_levels(codec, stored, cols)?;
     let chunk_levels = layout.chunk_levels(&levels)?;
     let scales = Array1::from(stored.halves(SCALES, rows)?);
-    let symbols = codec.decode_symbols(&stored.substreams()?, &chunk_levels, Parallelism::Rayon)?;
+    let symbols = codec.decode_columns(
+        &stored.substreams()?,
+        &chunk_levels,
+        layout.n_chunks_per_col(),
+        Parallelism::Rayon,
+    )?;
     let chunks = codec.synthesize(symbols.view(), &chunk_levels, Parallelism::Rayon)?;
     let mut decoded = Array2::zeros((rows, cols));
     layout.scatter(chunks.view(), decoded.view_mut())?;
@@ -145,10 +153,10 @@ impl BlockQuantizer for NeuralQuantizer<'_> {
         let chunks = block.gather(target)?;
         let levels: Vec<QualityLevel> = cols.iter().map(|&col| self.levels[col]).collect();
         let levels = block.chunk_levels(&levels)?;
-        let quantized = self
-            .codec
-            .quantize_chunks(chunks.view(), &levels, Parallelism::Rayon)?;
         let per_col = self.layout.n_chunks_per_col();
+        let quantized =
+            self.codec
+                .quantize_columns(chunks.view(), &levels, per_col, Parallelism::Rayon)?;
         for (k, &col) in cols.iter().enumerate() {
             self.symbols
                 .slice_mut(s![col * per_col..(col + 1) * per_col, ..])

@@ -14,9 +14,14 @@ use crate::outcome::Outcome;
 const CHECKPOINT_EVERY: usize = 100;
 
 pub(crate) fn run(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
-    let mut config = TrainConfig::preset(&args.preset, args.lambda)
+    if let Some(file) = &args.refreeze {
+        return refreeze(args, file);
+    }
+    let lambda = args.lambda.context("--lambda is missing")?;
+    let mut config = TrainConfig::preset(&args.preset, lambda)
         .with_context(|| format!("--preset is {}, allowed: paper, small, tiny", args.preset))?;
     config.seed = args.seed;
+    config.codec.n_states = args.states;
     config.device = device(&args.device)?;
     if let Some(steps) = args.steps {
         ensure!(steps > 0, "--steps is 0, allowed: 1 and more");
@@ -59,6 +64,21 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
     nwc::write_file(
         &args.out.with_extension("json"),
         trained.curve_json().as_bytes(),
+    )?;
+    Ok(Outcome::Done)
+}
+
+/// Writes the codec in `file` for another number of states, and what it costs beside it as .json.
+fn refreeze(args: &TrainArgs, file: &Path) -> anyhow::Result<Outcome> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let data = training_data(&args.in_dir, "small")?;
+    let (codec, levels) = nwc_train::refreeze(&bytes, args.states, &data)
+        .with_context(|| file.display().to_string())?;
+    nwc::write_file(&args.out, &codec.to_bytes()?)?;
+    let report = serde_json::json!({ "codec": codec.config(), "levels": levels });
+    nwc::write_file(
+        &args.out.with_extension("json"),
+        report.to_string().as_bytes(),
     )?;
     Ok(Outcome::Done)
 }

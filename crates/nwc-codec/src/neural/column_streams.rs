@@ -1,0 +1,200 @@
+//! Symbols on a trellis to substreams and back: a lane a column, since a state follows from the symbol before.
+
+use nwc_chunk::ndarray::{Array2, ArrayView2};
+use nwc_chunk::{Parallelism, QualityLevel};
+use nwc_entropy::{DecodeTables, LANES, StreamDecoder, StreamEncoder};
+
+use super::codec::{NeuralCodec, check_shape, to_array};
+use super::columns::check_columns;
+use crate::parallel::map_each;
+use crate::{Error, Result};
+
+/// Least number of symbols in a substream that is not the last: its fixed cost is far below 0.1 % of it.
+const MIN_SUBSTREAM_SYMBOLS: usize = 1 << 18;
+
+/// # Entropy coding of columns
+impl NeuralCodec {
+    /// Codes `symbols`, `[n_chunks, latent_dim]`, of whole columns of `chunks_per_column` chunks each.
+    ///
+    /// With one state the same as [`NeuralCodec::encode_symbols`].
+    ///
+    /// # Errors
+    /// As [`NeuralCodec::encode_symbols`]; [`Error::Columns`]; [`Error::NotAPath`].
+    pub fn encode_columns(
+        &self,
+        symbols: ArrayView2<'_, i32>,
+        levels: &[QualityLevel],
+        chunks_per_column: usize,
+        parallelism: Parallelism,
+    ) -> Result<Vec<Vec<u8>>> {
+        if self.config().n_states == 1 {
+            return self.encode_symbols(symbols, levels, parallelism);
+        }
+        let latent_dim = self.config().latent_dim;
+        check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
+        self.check_levels(levels)?;
+        check_columns(levels.len(), chunks_per_column)?;
+        let symbols = symbols.as_standard_layout();
+        let symbols = symbols.as_slice().unwrap_or_default();
+        let n_chunks = self.columns_per_substream(chunks_per_column) * chunks_per_column.max(1);
+        let work = symbols
+            .chunks(n_chunks * latent_dim)
+            .zip(levels.chunks(n_chunks))
+            .enumerate()
+            .collect();
+        let encoded = map_each(
+            work,
+            parallelism,
+            |(): &mut (), (substream_idx, (symbols, levels))| {
+                let first_chunk = substream_idx * n_chunks;
+                self.encode_substream(symbols, levels, chunks_per_column, first_chunk)
+                    .map_err(|error| match error {
+                        Error::Entropy { source } => Error::Substream {
+                            substream_idx,
+                            source,
+                        },
+                        other => other,
+                    })
+            },
+        );
+        encoded.into_iter().collect()
+    }
+
+    /// Decodes what [`NeuralCodec::encode_columns`] made: `[n_chunks, latent_dim]`.
+    ///
+    /// # Errors
+    /// As [`NeuralCodec::decode_symbols`]; [`Error::Columns`].
+    pub fn decode_columns(
+        &self,
+        substreams: &[&[u8]],
+        levels: &[QualityLevel],
+        chunks_per_column: usize,
+        parallelism: Parallelism,
+    ) -> Result<Array2<i32>> {
+        if self.config().n_states == 1 {
+            return self.decode_symbols(substreams, levels, parallelism);
+        }
+        let latent_dim = self.config().latent_dim;
+        self.check_levels(levels)?;
+        check_columns(levels.len(), chunks_per_column)?;
+        let n_chunks = self.columns_per_substream(chunks_per_column) * chunks_per_column.max(1);
+        let expected = levels.len().div_ceil(n_chunks);
+        if substreams.len() != expected {
+            return Err(Error::SubstreamCount {
+                found: substreams.len(),
+                expected,
+                n_chunks: levels.len(),
+            });
+        }
+        let tables = DecodeTables::new(self.tables());
+        let mut symbols = vec![0i32; levels.len() * latent_dim];
+        let work = symbols
+            .chunks_mut(n_chunks * latent_dim)
+            .zip(levels.chunks(n_chunks))
+            .zip(substreams)
+            .enumerate()
+            .collect();
+        let decoded = map_each(
+            work,
+            parallelism,
+            |(): &mut (), (substream_idx, ((symbols, levels), bytes))| {
+                self.decode_substream(&tables, bytes, levels, chunks_per_column, symbols)
+                    .map_err(|source| Error::Substream {
+                        substream_idx,
+                        source,
+                    })
+            },
+        );
+        decoded.into_iter().collect::<Result<()>>()?;
+        to_array(symbols, levels.len(), latent_dim)
+    }
+
+    /// Columns in a substream that is not the last: a multiple of [`LANES`].
+    fn columns_per_substream(&self, chunks_per_column: usize) -> usize {
+        let column_len = chunks_per_column.max(1) * self.config().latent_dim;
+        MIN_SUBSTREAM_SYMBOLS
+            .div_ceil(column_len)
+            .next_multiple_of(LANES)
+    }
+
+    fn encode_substream(
+        &self,
+        symbols: &[i32],
+        levels: &[QualityLevel],
+        chunks_per_column: usize,
+        first_chunk: usize,
+    ) -> Result<Vec<u8>> {
+        let mut encoder = StreamEncoder::new(self.tables());
+        let latent_dim = self.config().latent_dim;
+        let group_chunks = LANES * chunks_per_column;
+        let groups = symbols
+            .chunks(group_chunks * latent_dim)
+            .zip(levels.chunks(group_chunks));
+        for (group_idx, (symbols, levels)) in groups.enumerate() {
+            let width = levels.len() / chunks_per_column;
+            let mut states = [0u8; LANES];
+            let (mut tables, mut coded) = ([0u16; LANES], [0i32; LANES]);
+            for step in 0..chunks_per_column * latent_dim {
+                let (chunk, channel) = (step / latent_dim, step % latent_dim);
+                for lane in 0..width {
+                    let chunk_idx = lane * chunks_per_column + chunk;
+                    let symbol = symbols[chunk_idx * latent_dim + channel];
+                    if (symbol & 1) as u8 != self.code.parity(states[lane]) {
+                        return Err(Error::NotAPath {
+                            chunk_idx: first_chunk + group_idx * group_chunks + chunk_idx,
+                            found: symbol,
+                        });
+                    }
+                    let (table, half) = self.config().coded_as(levels[chunk_idx], channel, symbol);
+                    // The number of tables was checked to fit u16 when the codec was made.
+                    (tables[lane], coded[lane]) = (table as u16, half);
+                    states[lane] = self.code.next(states[lane], half);
+                }
+                encoder.push_step(&tables[..width], &coded[..width])?;
+            }
+        }
+        Ok(encoder.finish())
+    }
+
+    fn decode_substream(
+        &self,
+        tables: &DecodeTables,
+        bytes: &[u8],
+        levels: &[QualityLevel],
+        chunks_per_column: usize,
+        symbols: &mut [i32],
+    ) -> Result<(), nwc_entropy::Error> {
+        let mut decoder = StreamDecoder::new(tables, bytes)?;
+        let latent_dim = self.config().latent_dim;
+        let group_chunks = LANES * chunks_per_column;
+        let groups = symbols
+            .chunks_mut(group_chunks * latent_dim)
+            .zip(levels.chunks(group_chunks));
+        for (symbols, levels) in groups {
+            let width = levels.len() / chunks_per_column;
+            let mut states = [0u8; LANES];
+            let mut halves = [0i32; LANES];
+            for chunk in 0..chunks_per_column {
+                let first_tables: [usize; LANES] = std::array::from_fn(|lane| {
+                    let level = levels.get(lane * chunks_per_column + chunk);
+                    2 * latent_dim * level.map_or(0, |level| usize::from(level.0))
+                });
+                for channel in 0..latent_dim {
+                    let table_idx: [u16; LANES] = std::array::from_fn(|lane| {
+                        let parity = usize::from(self.code.parity(states[lane]));
+                        (first_tables[lane] + 2 * channel + parity) as u16
+                    });
+                    decoder.decode_step(&table_idx[..width], &mut halves[..width])?;
+                    for lane in 0..width {
+                        let at = (lane * chunks_per_column + chunk) * latent_dim + channel;
+                        let parity = i32::from(self.code.parity(states[lane]));
+                        // A damaged stream may hold any symbol; what does not fit wraps.
+                        symbols[at] = halves[lane].wrapping_mul(2).wrapping_add(parity);
+                        states[lane] = self.code.next(states[lane], halves[lane]);
+                    }
+                }
+            }
+        }
+        decoder.finish()
+    }
+}
