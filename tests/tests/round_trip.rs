@@ -124,6 +124,27 @@ fn neural_on_a_trellis() {
 }
 
 #[test]
+fn latents_on_a_trellis_take_fewer_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let original = dir.path().join("original");
+    write_checkpoint(&original, &[llama_like()]);
+    let run = |name: &str, latent_states| {
+        let out = dir.path().join(name);
+        let mut options = CompressOptions::new(CodecChoice::Pretrained { lambda: 300.0 });
+        options.latent_states = latent_states;
+        nwc::compress(&original, &out, &options, &NoProgress).unwrap();
+        let verified = nwc::verify(&out, &NoProgress).unwrap();
+        assert!(verified.failures.is_empty(), "{verified:?}");
+        let totals = nwc::inspect(&out).unwrap().totals;
+        // Bits at equal error: a factor of four in error is worth a bit.
+        totals.bpw_payload_linear + 0.5 * totals.nmse.log2()
+    };
+    let (own, eight) = (run("own", None), run("eight", Some(8)));
+    assert!((0.05..0.25).contains(&(own - eight)), "{own} {eight}");
+    assert_eq!(run("one", Some(1)), own, "those that it has");
+}
+
+#[test]
 fn trellis_one_shard() {
     check(1, TRELLIS, 0.02);
 }

@@ -77,8 +77,9 @@ pub struct CompressArgs {
     #[arg(long, value_name = "STEP", group = "rate")]
     pub step: Option<f64>,
     /// States of the trellis: 4, 8, 16, 64 or 256, more is slower and a little smaller; 1 is a scalar quantiser
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub states: usize,
+    /// [default: 8; the codec's own, which is 1, in the neural family]
+    #[arg(long, value_name = "N")]
+    pub states: Option<u16>,
     /// Shares of columns at each higher quality level, most important last, as in 0.1,0.01,0.001;
     /// or one level for all columns, as in level:1 (neural family)
     #[arg(long, value_name = "LEVELS")]

@@ -11,6 +11,7 @@ use nwc_format::{Coding, Digest};
 use crate::coder::{CodedMatrix, NeuralCoder, TRANSPOSED, TrellisCoder, tensor_scales};
 use crate::error::TensorError;
 use crate::factors::LayerFactors;
+use crate::latent_states;
 use crate::options::{CodecChoice, CompressOptions, Feedback, Progress, QualityLevels};
 use crate::plan::{Plan, Planned, Role};
 use crate::report::Totals;
@@ -114,6 +115,12 @@ impl<'a> Coders<'a> {
                 coders.codecs.push(made.codec.clone());
                 coders.trellis = Some(made);
             }
+        }
+        if let Some(n_states) = options.latent_states {
+            coders.codecs = std::mem::take(&mut coders.codecs)
+                .into_iter()
+                .map(|loaded| latent_states::with_states(loaded, n_states, plan))
+                .collect::<Result<_>>()?;
         }
         coders.check_levels()?;
         Ok(coders)

@@ -28,6 +28,7 @@ mod decompress;
 mod dtype;
 mod error;
 mod factors;
+mod latent_states;
 mod linears;
 mod mapped;
 mod options;

@@ -15,6 +15,9 @@ pub struct CompressOptions {
     /// Bits a weight that a trellis codes embeddings finer than it would by what is known of them; `None` for what was
     /// found best (`docs/RESULTS.md`).
     pub embedding_bits: Option<f64>,
+    /// States of the trellis that a learned codec's latents run through, 1 for plain rounding, `None` for the codec's
+    /// own; with another number its tables are made anew from the checkpoint.
+    pub latent_states: Option<u16>,
     /// How columns get their quality level (neural family).
     pub quality_levels: QualityLevels,
     /// Statistics file; `None` compresses data-free.
@@ -39,6 +42,7 @@ impl CompressOptions {
             codec,
             embeddings: Embeddings::Code,
             embedding_bits: None,
+            latent_states: None,
             quality_levels: QualityLevels::Uniform(QualityLevel(0)),
             statistics: None,
             normalization: Normalization::Rows,

@@ -14,6 +14,9 @@ use crate::progress::Bar;
 /// Lambda of the codec used when no rate is asked for: about 4 bits.
 const DEFAULT_LAMBDA: f32 = 300.0;
 
+/// States of a trellis when no number is asked for.
+const DEFAULT_STATES: usize = 8;
+
 /// Columns between two feedbacks in the paper's release (METHOD 2.7).
 const PAPER_LDLQ_BLOCK: usize = 128;
 
@@ -38,7 +41,7 @@ pub(crate) fn run(args: &CompressArgs, quiet: bool) -> anyhow::Result<Outcome> {
 pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
     let trellis = |target| CodecChoice::Trellis {
         target,
-        n_states: args.states,
+        n_states: args.states.map_or(DEFAULT_STATES, usize::from),
     };
     let codec = match args {
         CompressArgs { bpw: Some(bpw), .. } => trellis(RateTarget::BpwTotal(*bpw)),
@@ -71,6 +74,9 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
         Some(Embeddings::Code) | None => nwc::Embeddings::Code,
     };
     options.embedding_bits = args.embedding_bits;
+    if !matches!(options.codec, CodecChoice::Trellis { .. }) {
+        options.latent_states = args.states;
+    }
     options.non_finite = match args.non_finite {
         NonFinite::Refuse => nwc::NonFinite::Refuse,
         NonFinite::Keep => nwc::NonFinite::Keep,
