@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn sizes_come_near_what_is_asked_for() {
-        for (layers, gigabytes) in [(24, 8.0), (32, 14.0), (2, 0.001)] {
+        for (layers, gigabytes) in [(24, 8.0), (32, 14.0), (8, 0.5)] {
             let sizes = Sizes::near(layers, gigabytes * 1e9);
             let found = 2.0 * sizes.n_params() as f64 / 1e9;
             assert!(
