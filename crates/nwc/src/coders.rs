@@ -54,6 +54,20 @@ pub(crate) struct Coders<'a> {
     trellis: Option<TrellisPlan>,
 }
 
+/// Refuses feedback between rows that nothing is known for.
+fn check_row_feedback(options: &CompressOptions, statistics: Option<&Statistics>) -> Result<()> {
+    let is_asked_for = options.feedback.is_some_and(|feedback| feedback.rows);
+    let is_known = statistics.is_some_and(|s| !s.info().output_blocks.is_empty());
+    match is_asked_for && !is_known {
+        true => Err(Error::Argument {
+            argument: "row feedback",
+            found: "asked for with statistics that hold no output moments".into(),
+            allowed: "statistics made with output moments".into(),
+        }),
+        false => Ok(()),
+    }
+}
+
 impl<'a> Coders<'a> {
     /// Loads, or for a trellis makes, what `options` ask for.
     pub(crate) fn new(
@@ -104,6 +118,7 @@ impl<'a> Coders<'a> {
                 coders.codecs.push(loaded);
             }
             CodecChoice::Trellis { target, n_states } => {
+                check_row_feedback(options, coders.statistics.as_ref())?;
                 let made = TrellisPlan::new(
                     *target,
                     *n_states,
