@@ -329,7 +329,8 @@ esac
         assert_eq!(calls.len(), 4, "{calls:?}");
         assert!(
             calls[1].contains("--embeddings keep --lambda 30 --stats")
-                && calls[1].ends_with("statistics.safetensors --ldlq-block 128"),
+                && calls[1]
+                    .ends_with("statistics.safetensors --ldlq-block 128 --column-order natural"),
             "{}",
             calls[1]
         );

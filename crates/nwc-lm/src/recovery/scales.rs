@@ -37,7 +37,7 @@ impl ScaleTuningOptions {
             window: 512,
             n_train_windows: 64,
             n_validation_windows: 8,
-            learning_rate: 2e-3,
+            learning_rate: 2e-4,
             validate_every: 16,
         }
     }
