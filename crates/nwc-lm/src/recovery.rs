@@ -57,15 +57,15 @@ impl RecoveryOptions {
         }
     }
 
-    /// For small models and two cores: 24 + 8 windows of 512 tokens. Fewer steps need a larger one: 1e-4.
+    /// For small models and two cores: 12 + 4 windows of 512 tokens, one a step. Fewer steps need a larger one: 1e-4.
     #[must_use]
     pub fn small() -> Self {
         Self {
             window: 512,
-            n_train_windows: 24,
-            n_validation_windows: 8,
-            n_epochs: 2,
-            batch_windows: 2,
+            n_train_windows: 12,
+            n_validation_windows: 4,
+            n_epochs: 1,
+            batch_windows: 1,
             learning_rate: 1e-4,
             patience: 1,
         }
