@@ -38,7 +38,7 @@ pub(super) fn of(inputs: &Inputs, results: &Results) -> Vec<Section> {
              bytes of the matrices in its file, whose types stand in brackets: a type whose blocks of 256 do not \
              divide a row gives way to one with blocks of 32. No importance matrix.",
         ),
-        Section::Plot(plot(rows, "linear", |row| row.bpw_payload)),
+        Section::Plot(plot(rows, "linear weight", |row| row.bpw_payload)),
         Section::Plot(plot(rows, "parameter, everything counted", |row| {
             row.bpw_total
         })),
