@@ -46,6 +46,11 @@ impl OutputFactor {
     pub fn feedback(&self) -> &[Array2<f32>] {
         &self.feedback
     }
+
+    /// [`OutputFactor::feedback`], handed over.
+    pub fn into_feedback(self) -> Vec<Array2<f32>> {
+        self.feedback
+    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl LayerFactors {
         {
             let factor = OutputFactor::new(moments, PAPER_DAMPING)?;
             factors.row_importance = Some(factor.d().iter().map(|&d| d as f32).collect());
-            let feedback = RowFeedback::new(factor.feedback().to_vec())
+            let feedback = RowFeedback::new(factor.into_feedback())
                 .map_err(|e| TensorError::Codec(e.into()))?;
             factors.rows = Some(feedback);
         }

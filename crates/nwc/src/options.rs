@@ -67,6 +67,15 @@ pub struct Feedback {
 }
 
 impl Feedback {
+    /// That of the paper's release: last column first, after every 128 columns (METHOD 2.7).
+    pub fn paper() -> Self {
+        Self {
+            block_cols: 128,
+            column_order: ColumnOrder::Natural,
+            rows: false,
+        }
+    }
+
     /// After every column.
     ///
     /// The neural family's steps are the same in all columns, so it gains by coding those first whose errors weigh most;

@@ -17,9 +17,6 @@ const DEFAULT_LAMBDA: f32 = 300.0;
 /// States of a trellis when no number is asked for.
 const DEFAULT_STATES: usize = 8;
 
-/// Columns between two feedbacks in the paper's release (METHOD 2.7).
-const PAPER_LDLQ_BLOCK: usize = 128;
-
 pub(crate) fn run(args: &CompressArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let options = options(args)?;
     let bar = Bar::new(quiet);
@@ -112,11 +109,7 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
 /// The preset's feedback with what is asked for in particular.
 fn feedback(args: &CompressArgs, codec: &CodecChoice) -> Option<Feedback> {
     let mut feedback = match args.preset {
-        Some(Preset::Paper) => Feedback {
-            block_cols: PAPER_LDLQ_BLOCK,
-            column_order: nwc::ColumnOrder::Natural,
-            rows: false,
-        },
+        Some(Preset::Paper) => Feedback::paper(),
         None => Feedback::recommended(codec),
     };
     match args.column_order {

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 use super::adam::Adam;
 use super::parameters::scales_and_norms;
 use super::snapshot::Snapshot;
+use crate::batches::final_hidden_states;
 use crate::error::{Error, Result};
 use crate::evaluate::require_next_token;
 use crate::model::{Block, Head, LanguageModel, LinearWeight, NoTap, Sequence};
@@ -111,7 +112,12 @@ pub fn tune_scales(
         .iter()
         .map(|tensor| root_mean_square(tensor))
         .collect::<Result<Vec<f64>>>()?;
-    let kl_before = pair.mean_kl(validation)?;
+    // The original's do not change, and are looked at again and again.
+    let validation = validation
+        .iter()
+        .map(|&window| Ok((window, pair.original_states(window)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let kl_before = pair.mean_kl(&validation)?;
     let mut kl_after = kl_before;
     let mut best = Snapshot::of(&tensors)?;
     let mut adam = Adam::new(tensors.iter().copied())?;
@@ -129,7 +135,7 @@ pub fn tune_scales(
         let n_done = step + 1;
         if n_done % options.validate_every == 0 || n_done == train.len() {
             // A step that was too long shows as NaN here and is dropped like any other bad one.
-            let kl = match pair.mean_kl(validation) {
+            let kl = match pair.mean_kl(&validation) {
                 Err(Error::NonFinite { .. }) => f64::INFINITY,
                 other => other?,
             };
@@ -215,12 +221,8 @@ impl<'a, 'm> Pair<'a, 'm> {
 
     /// Final hidden states `[T, hidden]` of the original.
     fn original_states(&self, window: &[u32]) -> Result<Tensor> {
-        let mut hidden = self.original.embed(&[window], &self.sequence)?;
-        for block_idx in 0..self.original.n_blocks() {
-            let block = self.original.block(block_idx)?;
-            hidden = without_grad(|| block.forward(&hidden, &self.sequence, &mut NoTap, None))?;
-        }
-        Ok(hidden.f_squeeze_dim(0)?)
+        let mut states = final_hidden_states(self.original, &[window])?;
+        Ok(states.swap_remove(0)) // one for each window
     }
 
     /// Final hidden states `[T, hidden]` of the student, with their graph where gradients are recorded.
@@ -257,12 +259,11 @@ impl<'a, 'm> Pair<'a, 'm> {
         Ok(Tensor::f_run_backward(&[loss], parameters, false, false)?)
     }
 
-    /// Mean KL over the tokens of `windows`, in nats.
-    fn mean_kl(&self, windows: &[&[u32]]) -> Result<f64> {
+    /// Mean KL over the tokens of `windows`, each with the original's final hidden states, in nats.
+    fn mean_kl(&self, windows: &[(&[u32], Tensor)]) -> Result<f64> {
         let (mut sum, mut n_tokens) = (0.0, 0);
         let (head, original_head) = (self.student.head()?, self.original.head()?);
-        for window in windows {
-            let target = self.original_states(window)?;
+        for (window, target) in windows {
             let states = without_grad(|| self.student_states(window))?;
             let length = window.len() as i64;
             for start in (0..length).step_by(HEAD_TOKENS as usize) {

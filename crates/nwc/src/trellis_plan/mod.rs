@@ -5,6 +5,7 @@ mod sample;
 mod search;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use nwc_codec::trellis::TrellisConfig;
 use nwc_compensate::StepFactors;
@@ -32,7 +33,7 @@ const EMBEDDING_EXTRA_BITS: f64 = 1.0;
 /// Measured on SmolLM2, see `docs/RESULTS.md`.
 const TIED_EXTRA_BITS: f64 = 1.0;
 /// Bits a weight that embeddings may be coded finer or coarser than the rest.
-const EMBEDDING_BITS: std::ops::RangeInclusive<f64> = -4.0..=8.0;
+const EMBEDDING_BITS: RangeInclusive<f64> = -4.0..=8.0;
 /// A size that misses what was asked for by less is accepted; half of what is promised.
 const TOLERANCE: f64 = 0.0025;
 /// Most bits a weight that one of them corrects.
@@ -40,7 +41,7 @@ const MAX_CORRECTION: f64 = 0.5;
 /// Whole codings spent on hitting a size.
 const MAX_CORRECTIONS: usize = 3;
 /// Payload rates that a trellis can be asked for, bits a weight.
-const RATES: std::ops::RangeInclusive<f64> = 0.25..=12.0;
+const RATES: RangeInclusive<f64> = 0.25..=12.0;
 
 /// Everything that coding a tensor with the trellis needs beside the tensor.
 #[derive(Debug, Clone)]
@@ -78,7 +79,9 @@ impl TrellisPlan {
             source: source.into(),
         })?;
         check_target(target)?;
-        check_embedding_bits(options.embedding_bits)?;
+        if let Some(bits) = options.embedding_bits {
+            check_range("extra bits of embeddings", bits, EMBEDDING_BITS)?;
+        }
         let coded: Vec<_> = plan.coded().collect();
         let n_coded: usize = coded.iter().map(|(_, _, rows, cols)| rows * cols).sum();
         progress.start("plan", n_coded as u64);
@@ -164,37 +167,25 @@ fn payload_bits(totals: &Totals) -> f64 {
     }
 }
 
-fn check_embedding_bits(bits: Option<f64>) -> Result<()> {
-    match bits {
-        Some(found) if !EMBEDDING_BITS.contains(&found) => Err(Error::Argument {
-            argument: "extra bits of embeddings",
-            found: found.to_string(),
-            allowed: format!("{} to {}", EMBEDDING_BITS.start(), EMBEDDING_BITS.end()),
-        }),
-        _ => Ok(()),
+fn check_target(target: RateTarget) -> Result<()> {
+    match target {
+        RateTarget::BpwTotal(bits) => check_range("bits a weight", bits, 0.5..=16.0),
+        RateTarget::BpwPayload(bits) => check_range("payload bits a weight", bits, RATES),
+        RateTarget::TotalBytes(_) => Ok(()),
+        RateTarget::MaxKl(kl) => check_range("KL divergence", kl, 1e-9..=100.0),
+        RateTarget::Step(step) => check_range("step", step, 1e-12..=1e12),
     }
 }
 
-fn check_target(target: RateTarget) -> Result<()> {
-    let range = |argument, found: f64, min: f64, max: f64| {
-        if (min..=max).contains(&found) {
-            return Ok(());
-        }
-        Err(Error::Argument {
-            argument,
-            found: found.to_string(),
-            allowed: format!("{min} to {max}"),
-        })
-    };
-    match target {
-        RateTarget::BpwTotal(bits) => range("bits a weight", bits, 0.5, 16.0),
-        RateTarget::BpwPayload(bits) => {
-            range("payload bits a weight", bits, *RATES.start(), *RATES.end())
-        }
-        RateTarget::TotalBytes(_) => Ok(()),
-        RateTarget::MaxKl(kl) => range("KL divergence", kl, 1e-9, 100.0),
-        RateTarget::Step(step) => range("step", step, 1e-12, 1e12),
+fn check_range(argument: &'static str, found: f64, allowed: RangeInclusive<f64>) -> Result<()> {
+    if allowed.contains(&found) {
+        return Ok(());
     }
+    Err(Error::Argument {
+        argument,
+        found: found.to_string(),
+        allowed: format!("{} to {}", allowed.start(), allowed.end()),
+    })
 }
 
 /// Puts the steps of all tensors on one scale.

@@ -7,7 +7,7 @@ use nwc::ndarray::Array2;
 use nwc::{CodedLinear, CompressOptions, Inspection, LinearCoder, Recovered};
 use nwc_lm::{
     LanguageModel, ModelOptions, OverlaidWeights, QuantizedLinear, Recovery, RecoveryOptions,
-    Residency, ScaleTuningOptions, WeightSource, WeightTensor, tune_scales,
+    Residency, ScaleTuningOptions, WeightTensor, tune_scales,
 };
 
 use super::source::{Weights, read_text};
@@ -145,7 +145,7 @@ impl Coded {
         replaced.extend(self.values.clone());
         let mut overlay = BTreeMap::new();
         for (name, data) in replaced {
-            let shape = weights.tensor(&name)?.shape;
+            let shape = weights.shape(&name).map_err(|e| not_coded(&name, &e))?;
             overlay.insert(name, WeightTensor { shape, data });
         }
         let decoded = OverlaidWeights {

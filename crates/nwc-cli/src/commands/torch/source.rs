@@ -30,6 +30,11 @@ impl Weights {
         Ok(LanguageModel::open(config, self, options)?)
     }
 
+    /// The shape of tensor `name`, without reading it.
+    pub(crate) fn shape(&self, name: &str) -> nwc::Result<Vec<usize>> {
+        Ok(self.checkpoint.info(name)?.shape)
+    }
+
     /// The tokenizer that lies beside the weights.
     pub(crate) fn tokenizer(&self) -> anyhow::Result<TextTokenizer> {
         let path = self.checkpoint.dir().join("tokenizer.json");
