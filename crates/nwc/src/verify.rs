@@ -49,9 +49,11 @@ pub fn verify(dir: &Path, progress: &dyn Progress) -> Result<Verification> {
     for shard in &compressed.shards {
         let metadata = shard.header.metadata();
         verification.n_tensors += metadata.tensors.len();
-        let failures: Vec<Error> = metadata
+        let of_tensors = metadata
             .tensors
             .par_iter()
+            // Tensors differ in size: a thread that is done early takes them one by one.
+            .with_max_len(1)
             .filter_map(|record| {
                 let decoded = compressed.decode(shard, record).and_then(|decoded| {
                     let n_elems = elems(&record.shape);
@@ -70,15 +72,15 @@ pub fn verify(dir: &Path, progress: &dyn Progress) -> Result<Verification> {
                 });
                 progress.advance(elems(&record.shape) as u64);
                 decoded.err()
-            })
-            .collect();
-        verification.failures.extend(failures);
-        for (name, digest) in &metadata.files {
-            verification.n_files += 1;
-            verification
-                .failures
-                .extend(carry::read_checked(dir, name, digest).err());
-        }
+            });
+        verification.n_files += metadata.files.len();
+        let of_files = metadata
+            .files
+            .par_iter()
+            .filter_map(|(name, digest)| carry::read_checked(dir, name, digest).err());
+        let failures = rayon::join(|| of_tensors.collect::<Vec<_>>(), || of_files.collect());
+        verification.failures.extend(failures.0);
+        verification.failures.extend::<Vec<_>>(failures.1);
     }
     progress.finish();
     Ok(verification)
