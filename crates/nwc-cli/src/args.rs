@@ -87,6 +87,10 @@ pub struct CompressArgs {
     /// Statistics made by `calibrate`; without them compression is data-free
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
+    /// Whose cost an error is weighed by; statistics made without curvature know single tokens only
+    /// [default: sequences; tokens with --preset paper]
+    #[arg(long, value_enum, requires = "stats")]
+    pub sensitivity: Option<Sensitivity>,
     /// Columns coded between two feedbacks of the error, or none for no feedback; needs --stats [default: 1]
     #[arg(long, value_name = "N", requires = "stats")]
     pub ldlq_block: Option<LdlqBlock>,
@@ -152,6 +156,15 @@ pub enum Steps {
     Columns,
     /// The columns', and each row by its importance
     Full,
+}
+
+/// Whose cost an error is weighed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sensitivity {
+    /// Single tokens'
+    Tokens,
+    /// Single tokens' and, above all, whole sequences'
+    Sequences,
 }
 
 /// Order in which feedback goes through the columns of a matrix.
@@ -343,6 +356,10 @@ pub struct CalibrateArgs {
     /// Also gather the second moments of each linear's output gradients, for `compress --row-feedback`
     #[arg(long)]
     pub output_moments: bool,
+    /// Leave out the curvature of whole windows, which `compress --sensitivity sequences` goes by; it takes about as long
+    /// as the rest of the Fisher
+    #[arg(long)]
+    pub no_curvature: bool,
     /// Seed of the labels and of generated text
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -30,6 +30,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod curvature;
 mod entropy_scalar;
 mod error;
 mod factor;
@@ -44,6 +45,7 @@ mod scale_prediction;
 mod statistics;
 mod steps;
 
+pub use curvature::{CURVATURE_SHARE, Curvature};
 pub use entropy_scalar::{Centroids, EntropyScalar};
 pub use error::{Error, Result};
 pub use factor::{ColumnOrder, LdlFactor, MAX_DAMPING, PAPER_DAMPING, damp};

@@ -1,7 +1,7 @@
 //! What compression knows about one linear layer.
 
 use crate::error::check_len;
-use crate::{Error, Hessian, Result};
+use crate::{Curvature, Error, Hessian, Result};
 
 /// Calibration statistics of one linear `[out, in]`; either part may be missing.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,6 +13,8 @@ pub struct LayerStatistics {
     pub output_fisher: Option<Vec<f32>>,
     /// `E[g gᵀ]` in diagonal blocks from the first output row on, together `[out, out]`; `g` as above.
     pub output_moments: Option<Vec<Hessian>>,
+    /// What errors cost whole sequences; see [`LayerStatistics::guided_by_curvature`].
+    pub curvature: Option<Curvature>,
 }
 
 impl LayerStatistics {
@@ -30,6 +32,9 @@ impl LayerStatistics {
         if let Some(blocks) = &self.output_moments {
             let rows = blocks.iter().map(Hessian::dim).sum();
             check_len("output moments", rows, n_rows)?;
+        }
+        if let Some(curvature) = &self.curvature {
+            curvature.check(n_rows, n_cols)?;
         }
         Ok(())
     }
@@ -70,6 +75,7 @@ mod tests {
             hessian: Some(Hessian::new(Array2::eye(dim).into(), 1).unwrap()),
             output_fisher: Some(fisher.to_vec()),
             output_moments: None,
+            curvature: None,
         };
         let found = statistics.check(2, 3).map_err(|err| err.to_string());
         assert_eq!(found, expected.map_err(String::from));

@@ -8,6 +8,7 @@ use crate::model::{LanguageModel, LinearInfo};
 use crate::tensors::without_grad;
 use crate::text::windows;
 
+mod curvature;
 mod fisher;
 mod hessian;
 mod labels;
@@ -104,6 +105,40 @@ pub trait StatisticsSink {
 
     /// Whether the moments of this linear are already stored.
     fn has_output_moments(&self, linear: &str) -> bool {
+        let _ = linear;
+        false
+    }
+
+    /// The curvature of the KL divergence in the weights of a linear of a block, as a matrix over inputs `[in, in]` and a
+    /// diagonal over outputs `[out]`, from `G = Σ_t g_t x_tᵀ` over each Fisher window that was held at once
+    /// ([`CalibrationOptions::activation_bytes`]). A linear that no token reached has none.
+    ///
+    /// `cols` is `E[Gᵀ U G]` with every output weighed by its gradients in the window, pairs of different tokens shrunk;
+    /// only its shape counts. `rows` is `E[G_i H⁻¹ G_iᵀ] / tr(H⁻¹ H)` per token, `H` damped: the output Fisher, were tokens on their own.
+    ///
+    /// # Errors
+    /// [`Error::Sink`]; it stops the calibration.
+    fn curvature(&mut self, linear: &str, cols: Array2<f32>, rows: Vec<f32>) -> Result<()> {
+        let _ = (linear, cols, rows);
+        Ok(())
+    }
+
+    /// Whether to work out curvatures at all; they take about as long as the rest of the Fisher.
+    fn wants_curvature(&self) -> bool {
+        false
+    }
+
+    /// The Hessian that was handed in for this input; linears whose Hessian it does not give get no curvature.
+    ///
+    /// # Errors
+    /// [`Error::Sink`]; it stops the calibration.
+    fn stored_hessian(&self, input_key: &str) -> Result<Option<Array2<f32>>> {
+        let _ = input_key;
+        Ok(None)
+    }
+
+    /// Whether the curvature of this linear is already stored.
+    fn has_curvature(&self, linear: &str) -> bool {
         let _ = linear;
         false
     }

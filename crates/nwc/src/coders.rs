@@ -77,7 +77,7 @@ impl<'a> Coders<'a> {
     ) -> Result<Self> {
         let statistics = match &options.statistics {
             Some(path) => {
-                let statistics = Statistics::open(path)?;
+                let statistics = Statistics::open(path)?.weighed_by(options.sensitivity);
                 statistics.check_model(&plan.fingerprint)?;
                 Some(statistics)
             }
@@ -155,7 +155,7 @@ impl<'a> Coders<'a> {
             return Ok(None);
         };
         let statistics = match &self.options.statistics {
-            Some(path) => Some(Statistics::open(path)?),
+            Some(path) => Some(Statistics::open(path)?.weighed_by(self.options.sensitivity)),
             None => None,
         };
         Ok(Some(Self {

@@ -55,7 +55,7 @@ pub use nwc_compensate::ColumnOrder;
 pub use nwc_format::DType;
 pub use options::{
     CodecChoice, CompressOptions, Embeddings, Feedback, NoProgress, NonFinite, Normalization,
-    Progress, QualityLevels, RateTarget, Steps,
+    Progress, QualityLevels, RateTarget, Sensitivity, Steps,
 };
 pub use plan::fingerprint;
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};

@@ -22,6 +22,8 @@ pub struct CompressOptions {
     pub quality_levels: QualityLevels,
     /// Statistics file; `None` compresses data-free.
     pub statistics: Option<PathBuf>,
+    /// Whose cost an error is weighed by where there are statistics.
+    pub sensitivity: Sensitivity,
     /// How errors are fed back where there are statistics; `None` for no feedback.
     pub feedback: Option<Feedback>,
     /// What weights are divided by before the neural family codes them.
@@ -45,12 +47,23 @@ impl CompressOptions {
             latent_states: None,
             quality_levels: QualityLevels::Uniform(QualityLevel(0)),
             statistics: None,
+            sensitivity: Sensitivity::Sequences,
             normalization: Normalization::Rows,
             steps: Steps::Full,
             non_finite: NonFinite::Refuse,
             dry_run: false,
         }
     }
+}
+
+/// Whose cost an error is weighed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sensitivity {
+    /// Single tokens': `E[x xᵀ]` and `E[g²]`, as in the paper.
+    Tokens,
+    /// Single tokens' and whole sequences', where the statistics hold their curvature
+    /// ([`nwc_compensate::Curvature`]).
+    Sequences,
 }
 
 /// How the error of coded columns is made up for in those still to be coded.

@@ -6,7 +6,7 @@ use nwc::{CodecChoice, CompressOptions, Feedback, QualityLevel, QualityLevels, R
 use super::{inspect, with_threads};
 use crate::args::{
     ColumnOrder, CompressArgs, Embeddings, LdlqBlock, NonFinite, Normalize, Preset,
-    QualityLevelsArg, Steps,
+    QualityLevelsArg, Sensitivity, Steps,
 };
 use crate::outcome::{Outcome, print};
 use crate::progress::Bar;
@@ -91,6 +91,11 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
         None => QualityLevels::Uniform(QualityLevel(0)),
     };
     options.statistics.clone_from(&args.stats);
+    options.sensitivity = match args.sensitivity {
+        Some(Sensitivity::Tokens) => nwc::Sensitivity::Tokens,
+        None if paper => nwc::Sensitivity::Tokens,
+        Some(Sensitivity::Sequences) | None => nwc::Sensitivity::Sequences,
+    };
     options.feedback = feedback(args, &options.codec);
     options.normalization = match args.normalize {
         Normalize::Rows => nwc::Normalization::Rows,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
+use super::curvature::Curvatures;
 use super::hessian::expert_role;
 use super::labels::{sample_tokens, uniform};
 use super::moments::Moments;
@@ -16,15 +17,35 @@ use crate::tensors::{all_finite, to_vec_f32, without_grad};
 /// Tokens whose logits, and the graph that made them, are held at once.
 const HEAD_TOKENS: usize = 256;
 
-/// Keeps the outputs of a block's linears, to ask for their gradients.
-#[derive(Default)]
-struct OutputTap {
-    outputs: Vec<(LinearInfo, Tensor)>,
+/// One run of a linear.
+struct Pass {
+    linear: LinearInfo,
+    input: Tensor,
+    output: Tensor,
 }
 
-impl Tap for OutputTap {
+/// Keeps inputs and outputs of a block's linears, to ask for the gradients of the latter.
+#[derive(Default)]
+struct PassTap {
+    /// Of the linear that runs now.
+    input: Option<Tensor>,
+    passes: Vec<Pass>,
+}
+
+impl Tap for PassTap {
+    fn input(&mut self, _linear: &LinearInfo, input: &Tensor) -> Result<()> {
+        self.input = Some(input.f_detach()?);
+        Ok(())
+    }
+
     fn output(&mut self, linear: &LinearInfo, output: &Tensor) -> Result<()> {
-        self.outputs.push((linear.clone(), output.shallow_clone()));
+        if let Some(input) = self.input.take() {
+            self.passes.push(Pass {
+                linear: linear.clone(),
+                input,
+                output: output.shallow_clone(),
+            });
+        }
         Ok(())
     }
 }
@@ -57,6 +78,7 @@ impl Squares {
 struct Sums<'a> {
     squares: &'a mut Squares,
     moments: Moments,
+    curvatures: Curvatures,
 }
 
 /// Runs all windows forward and back, in groups whose block inputs fit `options.activation_bytes`.
@@ -68,10 +90,8 @@ pub(super) fn output_fisher(
     progress: &mut dyn FnMut(CalibrationStep),
 ) -> Result<()> {
     let all: Vec<LinearInfo> = model.linears()?;
-    if all
-        .iter()
-        .all(|linear| sink.has_output_fisher(&linear.weight_name))
-    {
+    let is_done = |linear: &LinearInfo| sink.has_output_fisher(&linear.weight_name);
+    if all.iter().all(is_done) {
         return Ok(());
     }
     let config = model.config();
@@ -94,7 +114,7 @@ pub(super) fn output_fisher(
             windows,
             (options.seed, first_window),
             &mut squares,
-            // One group's moments are final with each block, so only one block's are held.
+            // One group's moments and curvatures are final with each block, so only one block's are held.
             (group_idx == 0).then_some(&mut *sink),
             &mut step,
         )?;
@@ -174,12 +194,17 @@ fn group_fisher(
     for block_idx in (0..model.n_blocks()).rev() {
         let block = model.block(block_idx)?;
         let read = inputs.pop().unwrap_or_default();
+        let (moments, curvatures) = match &sink {
+            Some(sink) => (
+                Moments::of(&block, &**sink),
+                Curvatures::of(&block, &**sink)?,
+            ),
+            None => Default::default(),
+        };
         let mut sums = Sums {
             squares: &mut *squares,
-            moments: match &sink {
-                Some(sink) => Moments::of(&block, &**sink),
-                None => Moments::default(),
-            },
+            moments,
+            curvatures,
         };
         let mut n_tokens = 0;
         for ((batch, gradient), input) in batches.iter().zip(&mut gradients).zip(read) {
@@ -187,8 +212,10 @@ fn group_fisher(
             n_tokens += batch.windows.len() * batch.sequence.n_tokens;
         }
         if let Some(sink) = &mut sink {
-            sums.moments
-                .finish(block.name(), n_tokens as f64, &mut **sink)?;
+            let n_tokens = n_tokens as f64;
+            sums.moments.finish(block.name(), n_tokens, &mut **sink)?;
+            sums.curvatures
+                .finish(block.name(), n_tokens, &mut **sink)?;
         }
         step();
     }
@@ -218,7 +245,7 @@ fn head_gradient(
             .f_detach()?
             .f_contiguous()?;
         let state = state.f_set_requires_grad(true)?;
-        let mut tap = OutputTap::default();
+        let mut tap = PassTap::default();
         let log_p = head
             .forward(&state, &mut tap)?
             .f_log_softmax(-1, Kind::Float)?;
@@ -226,7 +253,7 @@ fn head_gradient(
         let labels = without_grad(|| sample_tokens(&probabilities, numbers))?;
         let likelihood = log_p.f_gather(-1, &labels, false)?.f_sum(Kind::Float)?;
         // At the logits the expectation over labels is known: E[(1{y=i} - p_i)²] = p_i (1 - p_i).
-        if let Some((logits, _)) = tap.outputs.pop() {
+        if let Some(Pass { linear: logits, .. }) = tap.passes.pop() {
             let variance = probabilities.f_mul(&probabilities.f_neg()?.f_add_scalar(1.0)?)?;
             squares.add(
                 &logits.weight_name,
@@ -236,6 +263,7 @@ fn head_gradient(
         let mut sums = Sums {
             squares: &mut *squares,
             moments: Moments::default(),
+            curvatures: Curvatures::default(),
         };
         gradients.push(backward(&likelihood, &state, &tap, &mut sums)?);
     }
@@ -251,7 +279,7 @@ fn block_gradient(
     sums: &mut Sums<'_>,
 ) -> Result<Tensor> {
     let input = input.f_detach()?.f_set_requires_grad(true)?;
-    let mut tap = OutputTap::default();
+    let mut tap = PassTap::default();
     let output = block.forward(&input, &batch.sequence, &mut tap, None)?;
     let objective = output.f_mul(gradient)?.f_sum(Kind::Float)?;
     let gradient = backward(&objective, &input, &tap, sums)?;
@@ -268,16 +296,17 @@ fn block_gradient(
 fn backward(
     objective: &Tensor,
     input: &Tensor,
-    tap: &OutputTap,
+    tap: &PassTap,
     sums: &mut Sums<'_>,
 ) -> Result<Tensor> {
     let mut wanted: Vec<&Tensor> = vec![input];
-    wanted.extend(tap.outputs.iter().map(|(_, output)| output));
+    wanted.extend(tap.passes.iter().map(|pass| &pass.output));
     let mut found = Tensor::f_run_backward(&[objective], &wanted, false, false)?;
     without_grad(|| {
-        for ((linear, _), gradient) in tap.outputs.iter().zip(found.iter().skip(1)) {
-            sums.squares.add_gradient(linear, gradient)?;
-            sums.moments.add(linear, gradient)?;
+        for (pass, gradient) in tap.passes.iter().zip(found.iter().skip(1)) {
+            sums.squares.add_gradient(&pass.linear, gradient)?;
+            sums.moments.add(&pass.linear, gradient)?;
+            sums.curvatures.add(&pass.linear, &pass.input, gradient)?;
         }
         Ok(())
     })?;

@@ -16,6 +16,7 @@ struct Collected {
     hessians: BTreeMap<String, (Vec<String>, u64, Array2<f32>)>,
     fishers: BTreeMap<String, Vec<f32>>,
     moments: BTreeMap<String, Vec<Array2<f32>>>,
+    curvatures: BTreeMap<String, (Array2<f32>, Vec<f32>)>,
     resumed: bool,
 }
 
@@ -51,6 +52,24 @@ impl StatisticsSink for Collected {
 
     fn has_output_moments(&self, linear: &str) -> bool {
         self.resumed && self.moments.contains_key(linear)
+    }
+
+    fn curvature(&mut self, linear: &str, cols: Array2<f32>, rows: Vec<f32>) -> Result<()> {
+        let found = self.curvatures.insert(linear.to_owned(), (cols, rows));
+        assert!(found.is_none());
+        Ok(())
+    }
+
+    fn wants_curvature(&self) -> bool {
+        true
+    }
+
+    fn stored_hessian(&self, input_key: &str) -> Result<Option<Array2<f32>>> {
+        Ok(self.hessians.get(input_key).map(|(.., h)| h.clone()))
+    }
+
+    fn has_curvature(&self, linear: &str) -> bool {
+        self.resumed && self.curvatures.contains_key(linear)
     }
 
     fn has_hessian(&self, input_key: &str) -> bool {
@@ -144,6 +163,7 @@ fn output_moments_have_the_fisher_on_their_diagonal() {
             .map(|block_idx| model.block(block_idx).unwrap().linears().len())
             .sum();
         assert_eq!(found.moments.len(), n_linears);
+        assert_eq!(found.curvatures.len(), n_linears);
         for (linear, blocks) in &found.moments {
             let [moments] = blocks.as_slice() else {
                 panic!("{linear}: one block")
@@ -225,11 +245,10 @@ fn check_predicted_kl(name: &str, linear: &str, transposed: bool) {
         .find(|(linears, ..)| reads(linears))
         .unwrap();
     let per_row = (delta.dot(hessian) * &delta).sum_axis(ndarray::Axis(1));
-    let predicted: f32 = per_row
-        .iter()
-        .zip(&found.fishers[linear])
-        .map(|(quadratic, fisher)| 0.5 * quadratic * fisher)
-        .sum();
+    let predict = |rows: &[f32]| -> f64 {
+        let by_row = per_row.iter().zip(rows);
+        by_row.map(|(q, row)| 0.5 * f64::from(q * row)).sum()
+    };
 
     let source = OverlaidWeights {
         base: &weights,
@@ -245,13 +264,16 @@ fn check_predicted_kl(name: &str, linear: &str, transposed: bool) {
     };
     let (p, q) = (log_p(&model), log_p(&other));
     let kl = (p.exp() * (&p - &q)).sum(Kind::Double).double_value(&[]) / 8.0;
-    let ratio = f64::from(predicted) / kl;
     // The diagonal Fisher and the mean Hessian drop correlations, so this is no identity; a wrong normalisation
-    // would be off by the window (8) or a factor 2.
-    assert!(
-        0.6 < ratio && ratio < 1.7,
-        "{name} {linear}: predicted {predicted}, measured {kl}"
-    );
+    // would be off by the window (8) or a factor 2. The curvature knows how tokens go together, the head has none.
+    let of_sequences = found.curvatures.get(linear).map(|(_, rows)| predict(rows));
+    for predicted in [Some(predict(&found.fishers[linear])), of_sequences] {
+        let ratio = predicted.unwrap_or(kl) / kl;
+        assert!(
+            0.6 < ratio && ratio < 1.7,
+            "{name} {linear}: predicted {predicted:?}, measured {kl}"
+        );
+    }
 }
 
 #[test]
@@ -316,10 +338,12 @@ fn continues_with_what_is_missing() {
     let (lost, kept) = ("model.layers.1.mlp.down_proj.weight", "lm_head.weight");
     partial.hessians.remove(lost);
     partial.fishers.remove(lost);
+    partial.curvatures.remove(lost);
     calibrate(&model, &tokens, &OPTIONS, &mut partial, &mut ignore).unwrap();
     assert_eq!(partial.hessians[lost].2, complete.hessians[lost].2);
     assert_eq!(partial.fishers[lost], complete.fishers[lost]);
     assert_eq!(partial.fishers[kept], complete.fishers[kept]);
+    assert_eq!(partial.curvatures, complete.curvatures);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! A safetensors file: `hessian.{key}` holds the lower triangle of `E[x xᵀ]`, row by row, f32, once for
 //! all linears that share the input; `fisher.{tensor}` holds `E[g²]` of a linear's output, f32;
 //! `moments.{tensor}` holds the lower triangles of the diagonal blocks of `E[g gᵀ]`, one after the other, f32;
+//! `curvature.{tensor}` holds the lower triangle of the columns' curvature, `row_curvature.{tensor}` the rows', both f32,
+//! see [`nwc_compensate::Curvature`];
 //! `__metadata__["nwc_statistics"]` is the JSON of [`StatisticsInfo`].
 
 mod reader;
@@ -15,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use reader::Statistics;
 pub use writer::StatisticsWriter;
 
-/// Version of the statistics file; version 1 had no `moments`.
-pub(crate) const STATISTICS_VERSION: u32 = 2;
+/// Version of the statistics file; version 1 had no `moments`, version 2 no `curvature`.
+pub(crate) const STATISTICS_VERSION: u32 = 3;
 /// Key of the metadata entry.
 pub(crate) const STATISTICS_KEY: &str = "nwc_statistics";
 
@@ -52,4 +54,14 @@ pub struct HessianEntry {
     /// Whether the weight tensor is stored `[in, out]`, as GPT-2's are.
     #[serde(default)]
     pub transposed: bool,
+}
+
+/// The name of the columns' curvature of a linear.
+fn curvature_key(linear: &str) -> String {
+    format!("curvature.{linear}")
+}
+
+/// The name of the rows' curvature of a linear.
+fn row_curvature_key(linear: &str) -> String {
+    format!("row_curvature.{linear}")
 }

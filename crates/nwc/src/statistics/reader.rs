@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use nwc_compensate::{Hessian, LayerStatistics};
+use nwc_compensate::{CURVATURE_SHARE, Curvature, Hessian, LayerStatistics};
 use nwc_format::{DType, Digest, Header, Limits};
 
-use super::{STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo};
+use super::{STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo, curvature_key, row_curvature_key};
 use crate::mapped::MappedFile;
+use crate::options::Sensitivity;
 use crate::{Error, Result};
 
 /// A statistics file, mapped; layers are read when they are asked for.
@@ -17,6 +18,7 @@ pub struct Statistics {
     info: StatisticsInfo,
     /// Byte range of each tensor.
     tensors: HashMap<String, std::ops::Range<usize>>,
+    sensitivity: Sensitivity,
 }
 
 impl Statistics {
@@ -67,7 +69,16 @@ impl Statistics {
             file,
             info,
             tensors,
+            sensitivity: Sensitivity::Tokens,
         })
+    }
+
+    /// The same statistics, with [`Statistics::layer`] weighing errors by `sensitivity`; at first it is
+    /// [`Sensitivity::Tokens`].
+    #[must_use]
+    pub fn weighed_by(mut self, sensitivity: Sensitivity) -> Self {
+        self.sensitivity = sensitivity;
+        self
     }
 
     /// What the file says about itself.
@@ -84,13 +95,10 @@ impl Statistics {
         if self.info.fingerprint == model {
             return Ok(());
         }
-        Err(Error::Statistics {
-            path: self.file.path().into(),
-            detail: format!(
-                "gathered on the model with fingerprint {}, this one has {model}",
-                self.info.fingerprint
-            ),
-        })
+        Err(self.wrong(format!(
+            "gathered on the model with fingerprint {}, this one has {model}",
+            self.info.fingerprint
+        )))
     }
 
     /// Whether the weight tensor `name` is stored `[in, out]`.
@@ -106,7 +114,9 @@ impl Statistics {
     pub fn layer(&self, name: &str, rows: usize, cols: usize) -> Result<Option<LayerStatistics>> {
         let entry = self.info.linears.get(name);
         let hessian = match entry {
-            Some(entry) => Some(self.hessian(&entry.key, cols, entry.n_tokens)?),
+            Some(entry) => {
+                Some(self.packed(&format!("hessian.{}", entry.key), cols, entry.n_tokens)?)
+            }
             None => None,
         };
         let key = format!("fisher.{name}");
@@ -117,21 +127,44 @@ impl Statistics {
         if hessian.is_none() && output_fisher.is_none() {
             return Ok(None);
         }
-        Ok(Some(LayerStatistics {
+        let layer = LayerStatistics {
             hessian,
             output_fisher,
             output_moments: self.output_moments(name, rows)?,
+            curvature: self.curvature(name, rows, cols)?,
+        };
+        match self.sensitivity {
+            Sensitivity::Tokens => Ok(Some(layer)),
+            Sensitivity::Sequences => layer
+                .guided_by_curvature(CURVATURE_SHARE)
+                .map(Some)
+                .map_err(|e| self.wrong(format!("{name}: {e}"))),
+        }
+    }
+
+    fn curvature(&self, name: &str, rows: usize, cols: usize) -> Result<Option<Curvature>> {
+        let (cols_key, rows_key) = (curvature_key(name), row_curvature_key(name));
+        if !self.tensors.contains_key(&cols_key) && !self.tensors.contains_key(&rows_key) {
+            return Ok(None);
+        }
+        Ok(Some(Curvature {
+            cols: self.packed(&cols_key, cols, self.info.n_fisher_tokens)?,
+            rows: self.vector(&rows_key, rows)?,
         }))
+    }
+
+    fn wrong(&self, detail: String) -> Error {
+        Error::Statistics {
+            path: self.file.path().into(),
+            detail,
+        }
     }
 
     fn output_moments(&self, name: &str, rows: usize) -> Result<Option<Vec<Hessian>>> {
         let Some(blocks) = self.info.output_blocks.get(name) else {
             return Ok(None);
         };
-        let wrong = |detail: String| Error::Statistics {
-            path: self.file.path().into(),
-            detail,
-        };
+        let wrong = |detail: String| self.wrong(detail);
         let key = format!("moments.{name}");
         let found = blocks
             .iter()
@@ -155,19 +188,14 @@ impl Statistics {
         Ok(Some(moments))
     }
 
-    fn hessian(&self, key: &str, n: usize, n_tokens: u64) -> Result<Hessian> {
-        let triangle = self.vector(&format!("hessian.{key}"), n * (n + 1) / 2)?;
-        Hessian::from_packed_lower(&triangle, n, n_tokens).map_err(|e| Error::Statistics {
-            path: self.file.path().into(),
-            detail: format!("hessian.{key}: {e}"),
-        })
+    fn packed(&self, key: &str, n: usize, n_tokens: u64) -> Result<Hessian> {
+        let triangle = self.vector(key, n * (n + 1) / 2)?;
+        Hessian::from_packed_lower(&triangle, n, n_tokens)
+            .map_err(|e| self.wrong(format!("{key}: {e}")))
     }
 
     fn vector(&self, key: &str, len: usize) -> Result<Vec<f32>> {
-        let wrong = |detail: String| Error::Statistics {
-            path: self.file.path().into(),
-            detail,
-        };
+        let wrong = |detail: String| self.wrong(detail);
         let (range, bytes) = self
             .tensors
             .get(key)

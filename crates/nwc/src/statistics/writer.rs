@@ -5,11 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nwc_chunk::ndarray::{Array2, ArrayView2};
+use nwc_compensate::Hessian;
 use nwc_format::{DType, Digest, PlainWriter, plain_header_bytes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{HessianEntry, STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo};
+use super::{
+    HessianEntry, STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo, curvature_key,
+    row_curvature_key,
+};
 use crate::linears::{temp_file_in, write_file};
 use crate::{Error, Result};
 
@@ -127,19 +131,35 @@ impl StatisticsWriter {
         self.add(part, triangle.into_iter())
     }
 
+    /// The Hessian of this input, if it is there already: `[in, in]`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read; [`Error::Statistics`] where the part is damaged.
+    pub fn stored_hessian(&self, key: &str) -> Result<Option<Array2<f32>>> {
+        let name = format!("hessian.{key}");
+        if !self.has(&name) {
+            return Ok(None);
+        }
+        let path = self.file(&name, "f32");
+        let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        let packed = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b));
+        let packed: Vec<f32> = packed.collect();
+        // n (n + 1) / 2 values
+        let dim = ((8.0 * packed.len() as f64 + 1.0).sqrt() as usize).saturating_sub(1) / 2;
+        let hessian =
+            Hessian::from_packed_lower(&packed, dim, 0).map_err(|e| Error::Statistics {
+                path,
+                detail: format!("{name}: {e}"),
+            })?;
+        Ok(Some(hessian.values().to_owned()))
+    }
+
     /// Adds `E[g²]` of each output of the linear whose weight tensor is `linear`, `[out]`.
     ///
     /// # Errors
     /// [`Error::Io`] where the disk refuses.
     pub fn output_fisher(&mut self, linear: &str, fisher: &[f32]) -> Result<()> {
-        let part = Part {
-            name: format!("fisher.{linear}"),
-            len: fisher.len(),
-            linears: Vec::new(),
-            n_tokens: 0,
-            blocks: Vec::new(),
-        };
-        self.add(part, fisher.iter().copied())
+        self.add_vector(format!("fisher.{linear}"), fisher)
     }
 
     /// Whether the output moments of this linear are there already.
@@ -164,6 +184,27 @@ impl StatisticsWriter {
             blocks: blocks.iter().map(Array2::nrows).collect(),
         };
         self.add(part, triangles.into_iter())
+    }
+
+    /// Whether the curvature of this linear is there already.
+    pub fn has_curvature(&self, linear: &str) -> bool {
+        self.has(&curvature_key(linear)) && self.has(&row_curvature_key(linear))
+    }
+
+    /// Adds the curvature of the linear whose weight tensor is `linear`: `cols` `[in, in]`, `rows` `[out]`; see
+    /// [`nwc_compensate::Curvature`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the disk refuses; [`Error::Argument`] where `cols` is not square.
+    pub fn curvature(
+        &mut self,
+        linear: &str,
+        cols: ArrayView2<'_, f32>,
+        rows: &[f32],
+    ) -> Result<()> {
+        let triangle = triangle("shape of the curvature", cols)?;
+        self.add_vector(curvature_key(linear), &triangle)?;
+        self.add_vector(row_curvature_key(linear), rows)
     }
 
     /// Puts the file under its name and removes the parts.
@@ -246,6 +287,17 @@ impl StatisticsWriter {
         self.dir.join(format!("{digest}.{extension}"))
     }
 
+    fn add_vector(&mut self, name: String, values: &[f32]) -> Result<()> {
+        let part = Part {
+            name,
+            len: values.len(),
+            linears: Vec::new(),
+            n_tokens: 0,
+            blocks: Vec::new(),
+        };
+        self.add(part, values.iter().copied())
+    }
+
     fn add(&mut self, part: Part, values: impl Iterator<Item = f32>) -> Result<()> {
         let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
         write_file(&self.file(&part.name, "f32"), &bytes)?;
@@ -297,9 +349,13 @@ mod tests {
                 writer = StatisticsWriter::create(path, &run).unwrap();
                 assert!(writer.has_hessian("a") && !writer.has_output_fisher("w"));
             }
+            assert_eq!(writer.stored_hessian("a").unwrap().unwrap(), hessian);
+            assert_eq!(writer.stored_hessian("b").unwrap(), None);
             writer.output_fisher("w", &[1.0, 2.0, 3.0]).unwrap();
             let blocks = [arr2(&[[2.0, 0.5], [0.5, 1.0]]), arr2(&[[4.0]])];
             writer.output_moments("w", &blocks).unwrap();
+            let rows = [3.0, 4.0, 5.0];
+            writer.curvature("w", hessian.view(), &rows).unwrap();
             writer.finish("f".into(), "t".into(), 10, 20).unwrap();
             fs::read(path).unwrap()
         };
@@ -317,6 +373,9 @@ mod tests {
             .unwrap();
         assert_eq!(layer.hessian.unwrap().values(), hessian);
         assert_eq!(layer.output_fisher.unwrap(), [1.0, 2.0, 3.0]);
+        let curvature = layer.curvature.unwrap();
+        assert_eq!(curvature.cols.values(), hessian);
+        assert_eq!(curvature.rows, [3.0, 4.0, 5.0]);
         let moments = layer.output_moments.unwrap();
         assert_eq!(moments[0].values(), hessian);
         assert_eq!(moments[1].values(), arr2(&[[4.0]]));

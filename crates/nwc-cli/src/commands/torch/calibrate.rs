@@ -61,10 +61,12 @@ pub(crate) fn run(args: &CalibrateArgs, quiet: bool) -> anyhow::Result<Outcome> 
         "fisher_windows": args.fisher_windows,
         "seed": args.seed,
         "output_moments": args.output_moments,
+        "curvature": !args.no_curvature,
     });
     let mut sink = Sink {
         writer: StatisticsWriter::create(&args.out, &run)?,
         wants_output_moments: args.output_moments,
+        wants_curvature: !args.no_curvature,
     };
     let transposed = model.linears()?.into_iter().filter(|l| l.transposed);
     sink.writer
@@ -104,6 +106,7 @@ fn first_name(paths: &[std::path::PathBuf]) -> String {
 struct Sink {
     writer: StatisticsWriter,
     wants_output_moments: bool,
+    wants_curvature: bool,
 }
 
 impl StatisticsSink for Sink {
@@ -137,6 +140,26 @@ impl StatisticsSink for Sink {
 
     fn has_output_moments(&self, linear: &str) -> bool {
         self.writer.has_output_moments(linear)
+    }
+
+    fn curvature(&mut self, linear: &str, cols: Array2<f32>, rows: Vec<f32>) -> nwc_lm::Result<()> {
+        self.writer
+            .curvature(linear, cols.view(), &rows)
+            .map_err(|e| sink_error(linear, &e))
+    }
+
+    fn wants_curvature(&self) -> bool {
+        self.wants_curvature
+    }
+
+    fn stored_hessian(&self, input_key: &str) -> nwc_lm::Result<Option<Array2<f32>>> {
+        self.writer
+            .stored_hessian(input_key)
+            .map_err(|e| sink_error(input_key, &e))
+    }
+
+    fn has_curvature(&self, linear: &str) -> bool {
+        self.writer.has_curvature(linear)
     }
 
     fn has_hessian(&self, input_key: &str) -> bool {
