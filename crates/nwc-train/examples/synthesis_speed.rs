@@ -12,10 +12,11 @@ use nwc_chunk::{Parallelism, QualityLevel};
 use nwc_codec::{CodecConfig, NeuralCodec, SynthesisBackend};
 use nwc_train::{TorchBackend, gaussian_matrix};
 
-/// Hidden units to compute in one run, so that wide codecs take no longer than narrow ones.
-const N_HIDDEN: usize = 1 << 23;
-/// Runs of each; the fastest counts, since others use the machine too.
-const N_RUNS: usize = 9;
+/// Hidden units to compute in one run, so that wide codecs take no longer than narrow ones; a run is short, since
+/// others may use the machine too.
+const N_HIDDEN: usize = 1 << 20;
+/// Runs of each, in turn; the fastest counts.
+const N_RUNS: usize = 60;
 
 fn main() -> anyhow::Result<()> {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -34,28 +35,29 @@ fn main() -> anyhow::Result<()> {
             .symbols;
         let torch = TorchBackend::new(tch::Device::Cpu)?.load(&codec)?;
         let plain = || codec.synthesize(symbols.view(), &levels, Parallelism::Serial);
-        let (plain, plain_speed) = fastest(plain)?;
-        let (torch, torch_speed) = fastest(|| torch.synthesize(symbols.view(), &levels))?;
-        let difference = (plain - torch).iter().fold(0.0f32, |l, x| l.max(x.abs()));
+        let torch = || torch.synthesize(symbols.view(), &levels);
+        let mut seconds = [f64::INFINITY; 2];
+        for _ in 0..N_RUNS {
+            seconds = [seconds[0].min(time(plain)?), seconds[1].min(time(torch)?)];
+        }
+        let [plain_speed, torch_speed] = seconds.map(|s| chunks.len() as f64 / s / 1e6);
+        let (plain, torch) = (plain()?, torch()?);
+        let difference = largest(&(&plain - &torch)) / largest(&plain);
         println!(
-            "{name}: plain Rust {plain_speed:.2}, LibTorch {torch_speed:.2} million weights a second, \
-             weights differ by {difference:.1e}"
+            "{name}: plain Rust {plain_speed:.2}, LibTorch {torch_speed:.2} million weights a second; \
+             they differ by {difference:.1e} of the largest weight"
         );
     }
     Ok(())
 }
 
-/// What `synthesize` makes, and its best speed in million weights a second.
-fn fastest(
-    synthesize: impl Fn() -> nwc_codec::Result<Array2<f32>>,
-) -> anyhow::Result<(Array2<f32>, f64)> {
-    let mut best = f64::INFINITY;
-    let mut chunks = synthesize()?;
-    for _ in 0..N_RUNS {
-        let start = Instant::now();
-        chunks = synthesize()?;
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    let n_weights = chunks.len();
-    Ok((chunks, n_weights as f64 / best / 1e6))
+/// Seconds that `synthesize` takes.
+fn time(synthesize: impl Fn() -> nwc_codec::Result<Array2<f32>>) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    synthesize()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn largest(weights: &Array2<f32>) -> f32 {
+    weights.iter().fold(0.0, |largest, x| largest.max(x.abs()))
 }

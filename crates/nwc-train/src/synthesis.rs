@@ -27,7 +27,7 @@ pub struct TorchBackend {
 }
 
 impl TorchBackend {
-    /// Synthesis on `device`; on [`Device::Cpu`] it serves tests and comparisons, plain Rust is as fast.
+    /// Synthesis on `device`; on [`Device::Cpu`] it serves tests and comparisons, as plain Rust is faster.
     ///
     /// # Errors
     /// [`Error::NoCuda`] where LibTorch does not have the device.
