@@ -48,11 +48,7 @@ fn main() -> Result<()> {
         "plain"
     };
     // From here on it is candle as always.
-    let vb = VarBuilder::from_backend(
-        Box::new(NwcBackend(checkpoint)),
-        DType::F32,
-        device.clone(),
-    );
+    let vb = VarBuilder::from_backend(Box::new(NwcBackend(checkpoint)), DType::F32, device.clone());
     let model = Llama::load(vb, &config)?;
     println!(
         "{kind} model loaded in {:.1} s",
