@@ -274,6 +274,9 @@ pub struct DecompressArgs {
     /// Threads to use [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Where to compute a learned codec's synthesis: cpu, or cuda, cuda:N, auto (needs the torch feature)
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 /// Arguments of `inspect`.
@@ -294,6 +297,9 @@ pub struct VerifyArgs {
     /// Threads to use [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Where to compute a learned codec's synthesis: cpu, or cuda, cuda:N, auto (needs the torch feature)
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 /// Arguments of `train`.
@@ -322,7 +328,7 @@ pub struct TrainArgs {
     /// Seed of everything random
     #[arg(long, default_value_t = 100)]
     pub seed: u64,
-    /// Where to compute: cpu or cuda
+    /// Where to compute: cpu, cuda or auto
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// Checkpoint file, written regularly; continues from it if it exists
@@ -363,7 +369,7 @@ pub struct CalibrateArgs {
     /// Seed of the labels and of generated text
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Where to compute: cpu or cuda
+    /// Where to compute: cpu, cuda, cuda:N or auto
     #[arg(long, default_value = "cpu")]
     pub device: String,
 }
@@ -391,7 +397,7 @@ pub struct EvalArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
-    /// Where to compute: cpu or cuda
+    /// Where to compute: cpu, cuda, cuda:N or auto
     #[arg(long, default_value = "cpu")]
     pub device: String,
 }

@@ -169,6 +169,20 @@ fn errors_are_one_line_and_exit_with_2() {
 }
 
 #[test]
+fn devices_that_are_not_there_exit_with_2() {
+    let case = Case::new();
+    case.ok(&["-q", "compress", "model", "packed", "--lambda", "30"]);
+    case.ok(&["-q", "verify", "packed", "--device", "cpu"]);
+    for device in ["cuda:4096", "abacus"] {
+        let said = case.fails(2, &["verify", "packed", "--device", device]);
+        assert!(said.contains(device), "{said}");
+        let said = case.fails(2, &["decompress", "packed", "b", "--device", device]);
+        assert!(said.contains(device), "{said}");
+    }
+    assert!(!case.path("b").exists());
+}
+
+#[test]
 fn damage_is_a_failed_check_and_exits_with_1() {
     let case = Case::new();
     case.ok(&["-q", "compress", "model", "packed", "--lambda", "30"]);

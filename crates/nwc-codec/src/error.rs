@@ -183,6 +183,11 @@ pub enum Error {
         #[from]
         source: nwc_entropy::Error,
     },
+    // === Somewhere else failed ===
+    /// The device that computes a synthesis failed, for instance for want of memory.
+    #[error("synthesis")]
+    Synthesis(#[source] Box<dyn std::error::Error + Send + Sync>),
+
     /// A trellis codec met an error.
     #[error(transparent)]
     Trellis(#[from] crate::trellis::Error),

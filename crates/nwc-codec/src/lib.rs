@@ -15,6 +15,6 @@ pub use family::Codec;
 pub use file::CODEC_FILE_VERSION;
 pub use neural::{
     MAX_PARAMETERS, MAX_TABLE_SYMBOL, NeuralCodec, Parameters, QuantizedChunks, SymbolHistogram,
-    TABLE_PRECISION, check_parameters, count_symbols, freeze_from_counts, freeze_from_pmf,
-    initial_parameters, parameter_shapes, random_parameters,
+    SynthesisBackend, Synthesizer, TABLE_PRECISION, check_parameters, count_symbols,
+    freeze_from_counts, freeze_from_pmf, initial_parameters, parameter_shapes, random_parameters,
 };

@@ -33,9 +33,11 @@ pub enum Error {
         /// What was found, and where.
         what: String,
     },
-    /// A CUDA device was asked for and LibTorch has none.
-    #[error("device cuda was asked for and LibTorch reports {n_devices} CUDA devices")]
+    /// A CUDA device was asked for and LibTorch does not have it.
+    #[error("device cuda:{idx} was asked for and LibTorch reports {n_devices} CUDA devices")]
     NoCuda {
+        /// Index of the device asked for.
+        idx: usize,
         /// Devices that LibTorch reports.
         n_devices: i64,
     },

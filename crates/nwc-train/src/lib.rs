@@ -31,6 +31,7 @@ mod network;
 mod parity;
 mod refreeze;
 mod start;
+mod synthesis;
 mod synthetic;
 mod trainer;
 
@@ -42,5 +43,6 @@ pub use error::{Error, Result};
 pub use measure::{LevelMeasurement, measure};
 pub use parity::{ParityCase, parity_case};
 pub use refreeze::refreeze;
+pub use synthesis::TorchBackend;
 pub use synthetic::{gaussian_matrix, gaussian_mixture_matrix};
 pub use trainer::{TrainedCodec, Trainer, train};

@@ -26,6 +26,16 @@ pub(crate) enum Side {
     Synthesis,
 }
 
+impl Side {
+    /// What its parameters' names start with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Analysis => "encoder",
+            Self::Synthesis => "decoder",
+        }
+    }
+}
+
 /// Analysis and synthesis of a codec (METHOD 2.2).
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -59,17 +69,19 @@ impl Network {
     ///
     /// h = input layer; for each block h = (h + ReLU(LayerNorm(Linear(h)))) · embedding of the level; output layer.
     pub(crate) fn run(&self, side: Side, input: &Tensor) -> Result<Tensor> {
-        let prefix = match side {
-            Side::Analysis => "encoder",
-            Side::Synthesis => "decoder",
-        };
+        self.run_with_gain(side, input, &self.embedding(side).f_unsqueeze(1)?)
+    }
+
+    /// As [`Network::run`] for `input` of any shape `[.., chunk_len or latent_dim]`; `gain` is the embedding that
+    /// goes with each row, or what broadcasts to it.
+    pub(crate) fn run_with_gain(
+        &self,
+        side: Side,
+        input: &Tensor,
+        gain: &Tensor,
+    ) -> Result<Tensor> {
+        let prefix = side.prefix();
         let of = |name: &str| &self.tensors[&format!("{prefix}.{name}")];
-        let embedding = if self.shared_quality_embedding {
-            "quality_embedding.encoder".to_string()
-        } else {
-            format!("quality_embedding.{prefix}")
-        };
-        let gain = self.tensors[&embedding].f_unsqueeze(1)?;
         let width = of("input.bias").size();
         let mut hidden = input.f_linear(of("input.weight"), Some(of("input.bias")))?;
         for block in 0..self.n_blocks {
@@ -84,9 +96,19 @@ impl Network {
                     false,
                 )?
                 .f_relu()?;
-            hidden = hidden.f_add(&branch)?.f_mul(&gain)?;
+            hidden = hidden.f_add(&branch)?.f_mul(gain)?;
         }
         Ok(hidden.f_linear(of("output.weight"), Some(of("output.bias")))?)
+    }
+
+    /// The quality embedding of one transform, `[n_levels, width]`.
+    pub(crate) fn embedding(&self, side: Side) -> &Tensor {
+        let prefix = if self.shared_quality_embedding {
+            Side::Analysis.prefix()
+        } else {
+            side.prefix()
+        };
+        &self.tensors[&format!("quality_embedding.{prefix}")]
     }
 
     /// Fixes the analysis: no further step changes it. The shared embedding is fixed with it.

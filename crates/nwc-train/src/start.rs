@@ -14,13 +14,23 @@ const N_START_WEIGHTS: usize = 1 << 18;
 
 /// The device that `choice` stands for.
 pub(crate) fn open_device(choice: DeviceChoice) -> Result<Device> {
-    let n_devices = tch::Cuda::device_count();
-    let has_cuda = tch::Cuda::is_available() && n_devices > 0;
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
-        DeviceChoice::Cuda if !has_cuda => Err(Error::NoCuda { n_devices }),
-        DeviceChoice::Auto if !has_cuda => Ok(Device::Cpu),
-        DeviceChoice::Cuda | DeviceChoice::Auto => Ok(Device::Cuda(0)),
+        DeviceChoice::Cuda => check_device(Device::Cuda(0)),
+        DeviceChoice::Auto => Ok(check_device(Device::Cuda(0)).unwrap_or(Device::Cpu)),
+    }
+}
+
+/// `device`, where LibTorch has it.
+pub(crate) fn check_device(device: Device) -> Result<Device> {
+    let Device::Cuda(idx) = device else {
+        return Ok(device);
+    };
+    let n_devices = tch::Cuda::device_count();
+    if tch::Cuda::is_available() && i64::try_from(idx).is_ok_and(|idx| idx < n_devices) {
+        Ok(device)
+    } else {
+        Err(Error::NoCuda { idx, n_devices })
     }
 }
 

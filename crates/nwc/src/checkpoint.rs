@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use half::bf16;
-use nwc_codec::Codec;
 use nwc_format::{
     CodecRecord, Coding, DType, Digest, Header, Limits, Section, ShardHeader, ShardMetadata,
     TensorRecord, check_shard_set,
 };
 
-use crate::coder::{self, StoredSections};
+use crate::coder::{self, LoadedCodec, StoredSections};
 use crate::mapped::MappedFile;
+use crate::options::DecodeOptions;
 use crate::source::{Source, shard_files};
 use crate::{Error, Result, TensorError, dtype, pretrained};
 
@@ -59,7 +59,8 @@ enum Kind {
 pub(crate) struct Compressed {
     pub(crate) shards: Vec<CompressedShard>,
     /// Codecs parsed so far, by id.
-    codecs: Mutex<BTreeMap<String, Arc<Codec>>>,
+    codecs: Mutex<BTreeMap<String, Arc<LoadedCodec>>>,
+    options: DecodeOptions,
 }
 
 /// One shard of a compressed checkpoint.
@@ -76,8 +77,16 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NotACheckpoint`], [`Error::MissingShard`], [`Error::Container`] and others name the file.
     pub fn open(dir: &Path) -> Result<Self> {
+        Self::open_with(dir, &DecodeOptions::default())
+    }
+
+    /// As [`Checkpoint::open`], with a say in how tensors are decoded.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_with(dir: &Path, options: &DecodeOptions) -> Result<Self> {
         let kind = if is_compressed(dir)? {
-            Kind::Compressed(Compressed::open(dir)?)
+            Kind::Compressed(Compressed::open(dir, options)?)
         } else {
             Kind::Plain(Source::open(dir)?)
         };
@@ -230,7 +239,7 @@ pub(crate) enum Decoded<'a> {
 
 impl Compressed {
     /// Opens every shard of the compressed checkpoint in `dir` and checks that they belong together.
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
+    pub(crate) fn open(dir: &Path, options: &DecodeOptions) -> Result<Self> {
         let (files, _) = shard_files(dir)?;
         let mut shards = files
             .into_iter()
@@ -252,6 +261,7 @@ impl Compressed {
         Ok(Self {
             shards,
             codecs: Mutex::default(),
+            options: options.clone(),
         })
     }
 
@@ -335,7 +345,7 @@ impl Compressed {
         }
     }
 
-    fn codec(&self, id: &str) -> Result<Arc<Codec>> {
+    fn codec(&self, id: &str) -> Result<Arc<LoadedCodec>> {
         let mut codecs = self.codecs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(codec) = codecs.get(id) {
             return Ok(Arc::clone(codec));
@@ -356,7 +366,10 @@ impl Compressed {
             .section(&record.section())
             .map_err(|e| Error::tensor(shard.file.path(), id, e))?;
         let name = format!("{id} in {}", shard.file.path().display());
-        let codec = Arc::new(pretrained::parse(&name, bytes)?);
+        let codec = pretrained::parse(&name, bytes)?;
+        let codec = LoadedCodec::new(codec, self.options.synthesis.as_deref())
+            .map_err(|e| Error::tensor(shard.file.path(), id, e))?;
+        let codec = Arc::new(codec);
         codecs.insert(id.into(), Arc::clone(&codec));
         Ok(codec)
     }

@@ -8,7 +8,7 @@ use nwc_format::{
 };
 
 use crate::checkpoint::{Compressed, CompressedShard};
-use crate::options::Progress;
+use crate::options::{DecodeOptions, Progress};
 use crate::output::OutputDir;
 use crate::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
 use crate::{Error, Result, carry};
@@ -20,8 +20,21 @@ use crate::{Error, Result, carry};
 /// # Errors
 /// [`Error`] names the file and the tensor; nothing is left behind.
 pub fn decompress(in_dir: &Path, out_dir: &Path, progress: &dyn Progress) -> Result<()> {
+    decompress_with(in_dir, out_dir, &DecodeOptions::default(), progress)
+}
+
+/// As [`decompress`], with a say in how tensors are decoded.
+///
+/// # Errors
+/// As [`decompress`].
+pub fn decompress_with(
+    in_dir: &Path,
+    out_dir: &Path,
+    options: &DecodeOptions,
+    progress: &dyn Progress,
+) -> Result<()> {
     let out = OutputDir::create(out_dir)?;
-    let compressed = Compressed::open(in_dir)?;
+    let compressed = Compressed::open(in_dir, options)?;
     let n_weights: usize = compressed.shards.iter().map(n_elems).sum();
     progress.start("decompress", n_weights as u64);
     let mut headers = Vec::new();

@@ -17,6 +17,7 @@
 //! nwc::decompress("model-nwc".as_ref(), "model-again".as_ref(), &NoProgress)?;
 //! # Ok::<(), nwc::Error>(())
 //! ```
+//! The repository's `examples/candle` hands a [`Checkpoint`] to candle's `VarBuilder` and runs the model.
 #![deny(unsafe_code)] // One file is excepted: the mapping of files in mapped.rs.
 
 mod carry;
@@ -47,19 +48,20 @@ mod verify;
 pub use checkpoint::{Checkpoint, TensorInfo};
 pub use coder::CodedMatrix;
 pub use compress::{Recover, compress, compress_recovered};
-pub use decompress::decompress;
+pub use decompress::{decompress, decompress_with};
 pub use error::{Error, Result, TensorError};
 pub use linears::{digest, for_each_linear, write_file};
 pub use nwc_chunk::{QualityLevel, ndarray};
+pub use nwc_codec::{NeuralCodec, SynthesisBackend, Synthesizer};
 pub use nwc_compensate::ColumnOrder;
 pub use nwc_format::DType;
 pub use options::{
-    CodecChoice, CompressOptions, Embeddings, Feedback, NoProgress, NonFinite, Normalization,
-    Progress, QualityLevels, RateTarget, Sensitivity, Steps,
+    CodecChoice, CompressOptions, DecodeOptions, Embeddings, Feedback, NoProgress, NonFinite,
+    Normalization, Progress, QualityLevels, RateTarget, Sensitivity, Steps,
 };
 pub use plan::fingerprint;
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
 pub use recovery::{CodedLinear, LinearCoder, Recovered};
 pub use report::{Inspection, TensorSummary, Totals};
 pub use statistics::{HessianEntry, Statistics, StatisticsInfo, StatisticsWriter};
-pub use verify::{Verification, inspect, verify};
+pub use verify::{Verification, inspect, verify, verify_with};

@@ -1,8 +1,10 @@
-//! What a caller may ask of [`crate::compress`].
+//! What a caller may ask of [`crate::compress`] and [`crate::decompress_with`].
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nwc_chunk::QualityLevel;
+use nwc_codec::SynthesisBackend;
 use nwc_compensate::ColumnOrder;
 
 /// Everything about one compression that is not the two folders.
@@ -194,6 +196,25 @@ pub enum NonFinite {
     Refuse,
     /// Such tensors are stored losslessly.
     Keep,
+}
+
+/// How tensors are decoded.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct DecodeOptions {
+    /// Where the learned codecs' syntheses run; `None`, the default, for plain Rust on the caller's rayon pool.
+    ///
+    /// Another backend may round the last bits of a weight differently, and changes nothing before them.
+    pub synthesis: Option<Arc<dyn SynthesisBackend>>,
+}
+
+impl DecodeOptions {
+    /// Synthesis on `backend`.
+    pub fn on(backend: Arc<dyn SynthesisBackend>) -> Self {
+        Self {
+            synthesis: Some(backend),
+        }
+    }
 }
 
 /// Told of progress; calls come from several threads.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::checkpoint::{Compressed, Decoded};
 use crate::decompress::{elems, n_elems};
-use crate::options::Progress;
+use crate::options::{DecodeOptions, Progress};
 use crate::report::Inspection;
 use crate::source::shard_files;
 use crate::{Error, Result, TensorError, carry, compress};
@@ -28,7 +28,19 @@ pub struct Verification {
 /// Only where the check cannot be made: the folder cannot be read or is no compressed checkpoint.
 /// Damage inside is listed in [`Verification::failures`].
 pub fn verify(dir: &Path, progress: &dyn Progress) -> Result<Verification> {
-    let compressed = match Compressed::open(dir) {
+    verify_with(dir, &DecodeOptions::default(), progress)
+}
+
+/// As [`verify`], with a say in how tensors are decoded; digests are of stored bytes, so it changes none of them.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(
+    dir: &Path,
+    options: &DecodeOptions,
+    progress: &dyn Progress,
+) -> Result<Verification> {
+    let compressed = match Compressed::open(dir, options) {
         Ok(compressed) => compressed,
         Err(err @ Error::Container { .. }) => {
             return Ok(Verification {

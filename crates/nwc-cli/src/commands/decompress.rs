@@ -1,14 +1,16 @@
 //! `decompress`.
 
-use super::with_threads;
+use super::{decode_options, with_threads};
 use crate::args::DecompressArgs;
 use crate::outcome::Outcome;
 use crate::progress::Bar;
 
 pub(crate) fn run(args: &DecompressArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    let options = decode_options(&args.device)?;
     let bar = Bar::new(quiet);
     with_threads(args.threads, || {
-        Ok(nwc::decompress(&args.in_dir, &args.out_dir, &bar)?)
+        let (from, to) = (&args.in_dir, &args.out_dir);
+        Ok(nwc::decompress_with(from, to, &options, &bar)?)
     })?;
     Ok(Outcome::Done)
 }

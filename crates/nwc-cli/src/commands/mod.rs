@@ -56,6 +56,19 @@ pub(crate) fn compress_with_recovery(
 #[cfg(feature = "torch")]
 pub(crate) use torch::recover::compress_with_recovery;
 
+/// How tensors are decoded with `--device`.
+#[cfg(not(feature = "torch"))]
+fn decode_options(device: &str) -> anyhow::Result<nwc::DecodeOptions> {
+    anyhow::ensure!(
+        device == "cpu",
+        "--device is {device}, allowed: cpu; others need LibTorch, build nwc-cli with --features torch \
+         (cargo xtask libtorch sets LibTorch up)"
+    );
+    Ok(nwc::DecodeOptions::default())
+}
+#[cfg(feature = "torch")]
+use torch::synthesis::decode_options;
+
 /// Runs `work` on a pool of `threads` threads, all cores where none is named.
 pub(crate) fn with_threads<T: Send>(
     threads: Option<usize>,

@@ -1,13 +1,16 @@
 //! `verify`.
 
-use super::with_threads;
+use super::{decode_options, with_threads};
 use crate::args::VerifyArgs;
 use crate::outcome::{Outcome, chain, print};
 use crate::progress::Bar;
 
 pub(crate) fn run(args: &VerifyArgs, quiet: bool) -> anyhow::Result<Outcome> {
+    let options = decode_options(&args.device)?;
     let bar = Bar::new(quiet);
-    let verification = with_threads(args.threads, || Ok(nwc::verify(&args.dir, &bar)?))?;
+    let verification = with_threads(args.threads, || {
+        Ok(nwc::verify_with(&args.dir, &options, &bar)?)
+    })?;
     for failure in &verification.failures {
         eprintln!("error: {}", chain(failure));
     }

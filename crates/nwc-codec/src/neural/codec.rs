@@ -156,7 +156,7 @@ impl NeuralCodec {
         }
         let (chunk_len, latent_dim) = (self.config.chunk_len, self.config.latent_dim);
         check_shape("chunks", chunks.dim(), levels.len(), chunk_len)?;
-        self.check_levels(levels)?;
+        self.config.check_levels(levels)?;
         let mut symbols = vec![0i32; levels.len() * latent_dim];
         let mut reconstruction = vec![0.0f32; levels.len() * chunk_len];
         let work = symbols
@@ -198,8 +198,7 @@ impl NeuralCodec {
         parallelism: Parallelism,
     ) -> Result<Array2<f32>> {
         let (chunk_len, latent_dim) = (self.config.chunk_len, self.config.latent_dim);
-        check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
-        self.check_levels(levels)?;
+        self.config.check_symbols(symbols, levels)?;
         let symbols = symbols.as_standard_layout();
         let symbols = symbols.as_slice().unwrap_or_default();
         let mut chunks = vec![0.0f32; levels.len() * chunk_len];
@@ -239,7 +238,7 @@ impl NeuralCodec {
         parallelism: Parallelism,
     ) -> Result<Vec<f32>> {
         check_shape("chunks", chunks.dim(), levels.len(), self.config.chunk_len)?;
-        self.check_levels(levels)?;
+        self.config.check_levels(levels)?;
         let mut latents = vec![0.0; levels.len() * self.config.latent_dim];
         let work = latents
             .chunks_mut(BATCH_ROWS * self.config.latent_dim)
@@ -300,19 +299,6 @@ impl NeuralCodec {
             }
         };
         self.synthesis.run(levels, fill, scratch)
-    }
-
-    pub(super) fn check_levels(&self, levels: &[QualityLevel]) -> Result<()> {
-        let n_quality_levels = self.config.n_quality_levels();
-        let unknown = |level: &QualityLevel| usize::from(level.0) >= n_quality_levels;
-        match levels.iter().position(unknown) {
-            None => Ok(()),
-            Some(chunk_idx) => Err(Error::Level {
-                chunk_idx,
-                found: levels[chunk_idx].0,
-                n_quality_levels,
-            }),
-        }
     }
 }
 

@@ -32,7 +32,7 @@ impl NeuralCodec {
         }
         let latent_dim = self.config().latent_dim;
         check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
-        self.check_levels(levels)?;
+        self.config().check_levels(levels)?;
         check_columns(levels.len(), chunks_per_column)?;
         let symbols = symbols.as_standard_layout();
         let symbols = symbols.as_slice().unwrap_or_default();
@@ -75,7 +75,7 @@ impl NeuralCodec {
             return self.decode_symbols(substreams, levels, parallelism);
         }
         let latent_dim = self.config().latent_dim;
-        self.check_levels(levels)?;
+        self.config().check_levels(levels)?;
         check_columns(levels.len(), chunks_per_column)?;
         let n_chunks = self.columns_per_substream(chunks_per_column) * chunks_per_column.max(1);
         let expected = levels.len().div_ceil(n_chunks);

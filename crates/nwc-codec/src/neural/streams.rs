@@ -50,7 +50,7 @@ impl NeuralCodec {
         }
         let latent_dim = self.config().latent_dim;
         check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
-        self.check_levels(levels)?;
+        self.config().check_levels(levels)?;
         let symbols = symbols.as_standard_layout();
         let symbols = symbols.as_slice().unwrap_or_default();
         let n_chunks = chunks_per_substream(latent_dim);
@@ -98,7 +98,7 @@ impl NeuralCodec {
             return self.decode_columns(substreams, levels, 1, parallelism);
         }
         let latent_dim = self.config().latent_dim;
-        self.check_levels(levels)?;
+        self.config().check_levels(levels)?;
         let expected = self.n_substreams(levels.len());
         if substreams.len() != expected {
             return Err(Error::SubstreamCount {
@@ -144,7 +144,7 @@ impl NeuralCodec {
     pub fn ideal_bits(&self, symbols: ArrayView2<'_, i32>, levels: &[QualityLevel]) -> Result<f64> {
         let latent_dim = self.config().latent_dim;
         check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
-        self.check_levels(levels)?;
+        self.config().check_levels(levels)?;
         let mut bits = 0.0;
         for (row, level) in symbols.rows().into_iter().zip(levels) {
             for (channel, &symbol) in row.iter().enumerate() {

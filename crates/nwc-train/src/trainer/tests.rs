@@ -227,7 +227,7 @@ fn what_cannot_be_run_is_refused() {
             device: DeviceChoice::Cuda,
             ..short(CodecConfig::tiny(30.0))
         };
-        assert!(refused(config).starts_with("device cuda was asked for"));
+        assert!(refused(config).starts_with("device cuda:0 was asked for"));
     }
     let diverging = TrainConfig {
         learning_rate: 1e30,

@@ -1,5 +1,6 @@
 //! One matrix through a codec: what `nwc-codec` and `nwc-compensate` know nothing of each other about.
 
+mod loaded;
 mod neural;
 mod trellis;
 
@@ -7,11 +8,12 @@ use std::collections::BTreeMap;
 
 use half::f16;
 use nwc_chunk::ndarray::{Array2, ArrayView2, Axis};
-use nwc_codec::Codec;
+use nwc_codec::Synthesizer;
 use nwc_format::{DType, Payload, encode_payload};
 
 use crate::error::TensorError;
 
+pub(crate) use loaded::LoadedCodec;
 pub(crate) use neural::NeuralCoder;
 pub(crate) use trellis::{TrellisCoder, tensor_scales};
 
@@ -133,7 +135,7 @@ impl<'a> StoredSections<'a> {
 
 /// Decodes a `rows` × `cols` matrix.
 pub(crate) fn decode(
-    codec: &Codec,
+    codec: &LoadedCodec,
     stored: &StoredSections<'_>,
     rows: usize,
     cols: usize,
@@ -146,21 +148,18 @@ pub(crate) fn decode(
 }
 
 fn decode_turned(
-    codec: &Codec,
+    codec: &LoadedCodec,
     stored: &StoredSections<'_>,
     rows: usize,
     cols: usize,
 ) -> Result<Array2<f32>, TensorError> {
     let mut decoded = match codec {
-        Codec::Neural(codec) => neural::decode(codec, stored, rows, cols)?,
-        Codec::Trellis(codec) => trellis::decode(codec, stored, rows, cols)?,
-        other => {
-            return Err(TensorError::Record {
-                what: "codec family",
-                found: format!("{other:?}").chars().take(40).collect(),
-                expected: "neural or trellis".into(),
-            });
+        LoadedCodec::Neural { codec, synthesizer } => {
+            let here: &dyn Synthesizer = &**codec;
+            let synthesizer = synthesizer.as_deref().unwrap_or(here);
+            neural::decode(codec, synthesizer, stored, rows, cols)?
         }
+        LoadedCodec::Trellis(codec) => trellis::decode(codec, stored, rows, cols)?,
     };
     if stored.by_role.contains_key(GAINS) {
         let gains = stored.halves(GAINS, rows)?;

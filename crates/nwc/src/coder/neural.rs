@@ -7,7 +7,7 @@ use nwc_chunk::ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use nwc_chunk::{
     ChunkLayout, Parallelism, QualityLevel, denormalize_rows_in_place, normalize_rows, row_scales,
 };
-use nwc_codec::NeuralCodec;
+use nwc_codec::{NeuralCodec, Synthesizer};
 use nwc_compensate::{BlockQuantizer, LdlFactor, QuantizerError, ldlq, no_feedback};
 
 use super::{CodedMatrix, NewSection, StoredSections, distortion};
@@ -103,9 +103,10 @@ impl NeuralCoder<'_> {
     }
 }
 
-/// The inverse of [`NeuralCoder::code`].
+/// The inverse of [`NeuralCoder::code`], the chunks put together by `synthesizer`.
 pub(crate) fn decode(
     codec: &NeuralCodec,
+    synthesizer: &dyn Synthesizer,
     stored: &StoredSections<'_>,
     rows: usize,
     cols: usize,
@@ -120,7 +121,7 @@ pub(crate) fn decode(
         layout.n_chunks_per_col(),
         Parallelism::Rayon,
     )?;
-    let chunks = codec.synthesize(symbols.view(), &chunk_levels, Parallelism::Rayon)?;
+    let chunks = synthesizer.synthesize(symbols.view(), &chunk_levels)?;
     let mut decoded = Array2::zeros((rows, cols));
     layout.scatter(chunks.view(), decoded.view_mut())?;
     denormalize_rows_in_place(decoded.view_mut(), scales.view())?;

@@ -4,4 +4,5 @@ pub(crate) mod calibrate;
 pub(crate) mod eval;
 pub(crate) mod recover;
 pub(crate) mod source;
+pub(crate) mod synthesis;
 pub(crate) mod train;

@@ -66,13 +66,15 @@ impl WeightSource for Weights {
     }
 }
 
-/// `cpu`, `cuda` or `auto`.
+/// `cpu`, `cuda`, `cuda:N` or `auto`.
 pub(crate) fn device(name: &str) -> anyhow::Result<Device> {
-    Ok(match name {
-        "cpu" => Device::Cpu,
-        "cuda" => Device::Cuda(0),
-        "auto" => Device::best(),
-        _ => bail!("--device is {name}, allowed: cpu, cuda, auto"),
+    let idx = name.strip_prefix("cuda:").map(str::parse);
+    Ok(match (name, idx) {
+        ("cpu", _) => Device::Cpu,
+        ("cuda", _) => Device::Cuda(0),
+        ("auto", _) => Device::best(),
+        (_, Some(Ok(idx))) => Device::Cuda(idx),
+        _ => bail!("--device is {name}, allowed: cpu, cuda, cuda:N, auto"),
     })
 }
 
