@@ -6,7 +6,7 @@ use crate::batches::embed_batches;
 use crate::error::{Error, Result};
 use crate::model::{LanguageModel, LinearInfo};
 use crate::tensors::without_grad;
-use crate::text::windows;
+use crate::text::{Place, spread_windows};
 
 mod curvature;
 mod fisher;
@@ -176,7 +176,7 @@ pub struct CalibrationReport {
     pub unseen_experts: Vec<String>,
 }
 
-/// Runs `tokens` through `model` and gives `sink` the statistics of every linear, the output head included.
+/// Runs windows from all over `tokens` through `model` and gives `sink` the statistics of every linear, the output head included.
 ///
 /// Hessians go forward block by block, accumulated in f64; the output Fisher goes backward, recomputing each block
 /// from its stored input, so that with [`crate::Residency::PerBlock`] one block's weights, gradients and statistics are in
@@ -199,10 +199,11 @@ pub fn calibrate(
     progress: &mut dyn FnMut(CalibrationStep),
 ) -> Result<CalibrationReport> {
     options.validate()?;
-    let for_hessian = windows(
+    let for_hessian = spread_windows(
         tokens,
         options.hessian_window,
-        Some(options.hessian_n_windows),
+        options.hessian_n_windows,
+        Place::Start,
     )?;
     let mut report = CalibrationReport {
         hessian_n_tokens: (for_hessian.len() * options.hessian_window) as u64,
@@ -210,10 +211,12 @@ pub fn calibrate(
     };
     hessians(model, &for_hessian, sink, progress, &mut report)?;
     if options.fisher_n_windows > 0 && model.head()?.has_logits() {
-        let for_fisher = windows(
+        // Elsewhere than the Hessians' where the text is long enough: more of it is seen.
+        let for_fisher = spread_windows(
             tokens,
             options.fisher_window,
-            Some(options.fisher_n_windows),
+            options.fisher_n_windows,
+            Place::End,
         )?;
         report.fisher_n_tokens = (for_fisher.len() * options.fisher_window) as u64;
         fisher::output_fisher(model, &for_fisher, options, sink, progress)?;

@@ -9,7 +9,7 @@ use crate::batches::{Batch, embed_batches};
 use crate::error::{Error, Result};
 use crate::model::{Block, LanguageModel, LinearWeight, NoTap};
 use crate::tensors::{from_matrix, from_slice, to_matrix, to_vec_f32, without_grad};
-use crate::text::windows;
+use crate::text::{Place, spread_windows};
 use crate::weights::WeightTensor;
 
 mod adam;
@@ -159,7 +159,7 @@ pub struct Recovery<'m, 's> {
 }
 
 impl<'m, 's> Recovery<'m, 's> {
-    /// Embeds the training windows, then the validation windows, from the start of `tokens`.
+    /// Embeds the training windows, then the validation windows, from all over `tokens`.
     ///
     /// # Errors
     /// [`Error::Argument`]; [`Error::TextTooShort`] where the text has fewer windows than both together.
@@ -172,7 +172,7 @@ impl<'m, 's> Recovery<'m, 's> {
         let n_windows = options
             .n_train_windows
             .saturating_add(options.n_validation_windows);
-        let all = windows(tokens, options.window, Some(n_windows))?;
+        let all = spread_windows(tokens, options.window, n_windows, Place::Start)?;
         if all.len() < n_windows {
             let window = options.window.saturating_mul(n_windows);
             return Err(Error::TextTooShort {

@@ -90,6 +90,35 @@ pub fn windows(tokens: &[u32], window: usize, max_windows: Option<usize>) -> Res
         .collect())
 }
 
+/// Where in its part of the text a window lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Start,
+    End,
+}
+
+/// As [`windows`], but from all over the text: one at the same `place` of each of `n_windows` equal parts.
+///
+/// Neighbours tell of the same things; as many windows from afar tell of more.
+///
+/// # Errors
+/// As [`windows`].
+pub(crate) fn spread_windows(
+    tokens: &[u32],
+    window: usize,
+    n_windows: usize,
+    place: Place,
+) -> Result<Vec<&[u32]>> {
+    let all = windows(tokens, window, None)?;
+    let n_windows = n_windows.min(all.len());
+    let start = |part: usize| (part as u128 * all.len() as u128 / n_windows as u128) as usize;
+    let chosen = |part: usize| match place {
+        Place::Start => start(part),
+        Place::End => start(part + 1) - 1,
+    };
+    Ok((0..n_windows).map(|part| all[chosen(part)]).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +155,23 @@ mod tests {
             TextTokenizer::from_json(b"{}"),
             Err(Error::Tokenizer { .. })
         ));
+    }
+
+    #[test]
+    fn spread_windows_come_from_all_parts() {
+        let tokens: Vec<u32> = (0..21).collect();
+        let firsts = |n_windows, place| -> Vec<u32> {
+            let chosen = spread_windows(&tokens, 2, n_windows, place).unwrap();
+            chosen.iter().map(|window| window[0]).collect()
+        };
+        assert_eq!(firsts(3, Place::Start), [0, 6, 12]);
+        assert_eq!(firsts(3, Place::End), [4, 10, 18]);
+        assert_eq!(firsts(1, Place::End), [18]);
+        let all: Vec<u32> = (0..10).map(|k| 2 * k).collect();
+        assert_eq!(firsts(10, Place::Start), all);
+        assert_eq!(firsts(99, Place::End), all);
+        assert!(firsts(0, Place::End).is_empty());
+        assert!(spread_windows(&tokens, 22, 1, Place::Start).is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ struct Step {
 }
 
 /// The paper's ladder, each step over the one before it.
-const LADDER: [Step; 5] = [
+const LADDER: [Step; 7] = [
     Step {
         before: Family::LevelsOnly,
         after: Family::RowNormalisation,
@@ -50,6 +50,19 @@ const LADDER: [Step; 5] = [
     },
     Step {
         before: Family::Importance,
+        after: Family::Curvature,
+        means: "errors are weighed by what they cost whole sequences, from gradients in the weights, and not by the \
+            mean square of the inputs alone",
+        against: "gradients of few sequences are a noisier guide than the second moments of as many tokens",
+    },
+    Step {
+        before: Family::Curvature,
+        after: Family::LatentStates,
+        means: "a trellis through the latents of a column instead of rounding them one by one",
+        against: "the tables are made anew from the model, and their bytes have to be won back",
+    },
+    Step {
+        before: Family::LatentStates,
         after: Family::Recovery,
         means: "what is not coded yet, norms and row scales follow the original block's output, then row scales and \
             norms the model's predictions",

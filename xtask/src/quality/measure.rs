@@ -330,7 +330,7 @@ esac
         assert!(
             calls[1].contains("--embeddings keep --lambda 30 --stats")
                 && calls[1]
-                    .ends_with("statistics.safetensors --ldlq-block 128 --column-order natural"),
+                    .ends_with("statistics.safetensors --sensitivity tokens --ldlq-block 128 --column-order natural"),
             "{}",
             calls[1]
         );

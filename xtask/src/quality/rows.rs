@@ -10,6 +10,8 @@ pub(super) enum Family {
     Ldlq128,
     Ldlq1,
     Importance,
+    Curvature,
+    LatentStates,
     Recovery,
     Level0Ldlq1,
     DataFreeLevel0,
@@ -18,7 +20,9 @@ pub(super) enum Family {
     ScalarLayer,
     ScalarColumns,
     ScalarFull,
+    TrellisTokens,
     Trellis,
+    Trellis64,
     RoundToNearest,
     Gptq,
     EntropyScalar,
@@ -29,12 +33,14 @@ pub(super) enum Family {
 
 impl Family {
     /// All of them, in order.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::LevelsOnly,
         Self::RowNormalisation,
         Self::Ldlq128,
         Self::Ldlq1,
         Self::Importance,
+        Self::Curvature,
+        Self::LatentStates,
         Self::Recovery,
         Self::Level0Ldlq1,
         Self::DataFreeLevel0,
@@ -43,7 +49,9 @@ impl Family {
         Self::ScalarLayer,
         Self::ScalarColumns,
         Self::ScalarFull,
+        Self::TrellisTokens,
         Self::Trellis,
+        Self::Trellis64,
         Self::RoundToNearest,
         Self::Gptq,
         Self::EntropyScalar,
@@ -65,6 +73,8 @@ impl Family {
             Self::Ldlq128 => "ldlq-128",
             Self::Ldlq1 => "ldlq-1",
             Self::Importance => "importance",
+            Self::Curvature => "curvature",
+            Self::LatentStates => "latent-states-8",
             Self::Recovery => "recovery",
             Self::Level0Ldlq1 => "level-0-ldlq-1",
             Self::DataFreeLevel0 => "data-free-level-0",
@@ -73,7 +83,9 @@ impl Family {
             Self::ScalarLayer => "scalar-layer",
             Self::ScalarColumns => "scalar-columns",
             Self::ScalarFull => "scalar-full",
+            Self::TrellisTokens => "trellis-tokens",
             Self::Trellis => "trellis",
+            Self::Trellis64 => "trellis-64",
             Self::RoundToNearest => "rtn",
             Self::Gptq => "gptq",
             Self::EntropyScalar => "ecsq",
@@ -91,6 +103,8 @@ impl Family {
             Self::Ldlq128 => "+ LDLQ 128",
             Self::Ldlq1 => "+ LDLQ 1",
             Self::Importance => "+ strongest column first",
+            Self::Curvature => "+ curvature of sequences",
+            Self::LatentStates => "+ latents on a trellis of 8 states",
             Self::Recovery => "+ recovery",
             Self::Level0Ldlq1 => "LDLQ 1, all columns level 0",
             Self::DataFreeLevel0 => "data-free, level 0",
@@ -99,7 +113,9 @@ impl Family {
             Self::ScalarLayer => "+ layer step",
             Self::ScalarColumns => "+ column step",
             Self::ScalarFull => "+ row step",
-            Self::Trellis => "trellis, 8 states",
+            Self::TrellisTokens => "+ trellis of 8 states",
+            Self::Trellis => "trellis, 8 states, + curvature of sequences",
+            Self::Trellis64 => "the same with 64 states",
             Self::RoundToNearest => "round to nearest, groups of 128",
             Self::Gptq => "GPTQ, groups of 128",
             Self::EntropyScalar => "ECSQ, row-normalised",
@@ -202,24 +218,29 @@ pub(super) fn all(lambdas: &[f64], full: bool) -> Vec<Plan> {
         for (family, flags) in [
             (
                 Family::LevelsOnly,
-                "--stats STATISTICS --normalize tensor --ldlq-block none",
+                "--stats STATISTICS --sensitivity tokens --normalize tensor --ldlq-block none",
             ),
             (
                 Family::RowNormalisation,
-                "--stats STATISTICS --ldlq-block none",
+                "--stats STATISTICS --sensitivity tokens --ldlq-block none",
             ),
             (
                 Family::Ldlq128,
-                "--stats STATISTICS --ldlq-block 128 --column-order natural",
+                "--stats STATISTICS --sensitivity tokens --ldlq-block 128 --column-order natural",
             ),
             (
                 Family::Ldlq1,
-                "--stats STATISTICS --ldlq-block 1 --column-order natural",
+                "--stats STATISTICS --sensitivity tokens --ldlq-block 1 --column-order natural",
             ),
-            (Family::Importance, "--stats STATISTICS --ldlq-block 1"),
+            (
+                Family::Importance,
+                "--stats STATISTICS --sensitivity tokens --ldlq-block 1",
+            ),
+            (Family::Curvature, "--stats STATISTICS"),
+            (Family::LatentStates, "--stats STATISTICS --states 8"),
             (
                 Family::Level0Ldlq1,
-                "--stats STATISTICS --ldlq-block 1 --column-order natural --quality-levels level:0",
+                "--stats STATISTICS --sensitivity tokens --ldlq-block 1 --column-order natural --quality-levels level:0",
             ),
             (Family::DataFreeLevel0, "--quality-levels level:0"),
             (Family::DataFreeLevel1, "--quality-levels level:1"),
@@ -244,10 +265,17 @@ pub(super) fn all(lambdas: &[f64], full: bool) -> Vec<Plan> {
             (Family::ScalarLayer, "--states 1 --steps layer"),
             (Family::ScalarColumns, "--states 1 --steps columns"),
             (Family::ScalarFull, "--states 1 --steps full"),
+            (Family::TrellisTokens, "--states 8"),
         ] {
-            let flags = format!("--payload-bpw {bits} {flags} --stats STATISTICS");
+            let flags =
+                format!("--payload-bpw {bits} {flags} --stats STATISTICS --sensitivity tokens");
             rows.push(Plan::compress(family, bits.to_string(), None, &flags));
         }
+    }
+    for bits in IDEA_BITS {
+        let flags = format!("--payload-bpw {bits} --states 64 --stats STATISTICS");
+        let rate = bits.to_string();
+        rows.push(Plan::compress(Family::Trellis64, rate, None, &flags));
     }
     for bits in CODE_BITS {
         for (family, baseline) in [
@@ -271,7 +299,7 @@ pub(super) fn all(lambdas: &[f64], full: bool) -> Vec<Plan> {
     for &lambda in lambdas {
         if full || RECOVERY_LAMBDAS.contains(&lambda) {
             let flags = format!(
-                "--lambda {lambda} --stats STATISTICS --recover both --text CALIBRATION_TEXT"
+                "--lambda {lambda} --states 8 --stats STATISTICS --recover both --text CALIBRATION_TEXT"
             );
             let rate = format!("lambda{lambda}");
             rows.push(Plan::compress(Family::Recovery, rate, Some(lambda), &flags));
@@ -292,7 +320,7 @@ mod tests {
         let peers = peers();
         let names: BTreeSet<_> = rows.iter().map(Plan::name).collect();
         assert_eq!(names.len(), rows.len());
-        assert_eq!(rows.len(), 8 * 3 + 6 + 8 + 9 + 8 + 2);
+        assert_eq!(rows.len(), 10 * 3 + 6 + 10 + 2 + 9 + 8 + 2);
         assert_eq!(all(&[30.0, 100.0, 300.0], true).len(), rows.len() + 1);
         let all: Vec<_> = rows.iter().chain(&peers).collect();
         assert_eq!(

@@ -23,7 +23,8 @@ pub(super) fn of(inputs: &Inputs, results: &Results) -> Vec<Section> {
         table(
             "The paper's ablation",
             true,
-            "Each of the first five adds to the one above it; λ is that of the pretrained codec. \
+            "Each of the first seven adds to the one above it; λ is that of the pretrained codec. \
+             What --preset paper does is \"+ LDLQ 128\". \
              bpw linear: stored payload, scales and levels of the linear weights in bits a weight. \
              bpw total: every byte of the output over all parameters, the embeddings kept as they are.",
         ),
@@ -38,10 +39,9 @@ pub(super) fn of(inputs: &Inputs, results: &Results) -> Vec<Section> {
              bytes of the matrices in its file, whose types stand in brackets: a type whose blocks of 256 do not \
              divide a row gives way to one with blocks of 32. No importance matrix.",
         ),
-        Section::Plot(plot(rows, "linear weight", |row| row.bpw_payload)),
-        Section::Plot(plot(rows, "parameter, everything counted", |row| {
-            row.bpw_total
-        })),
+        Section::Plot(plot(rows, KL, ("linear weight", |row| row.bpw_payload))),
+        Section::Plot(plot(rows, KL, ALL_COUNTED)),
+        Section::Plot(plot(rows, PERPLEXITY, ALL_COUNTED)),
         Section::Bars(ideas(rows)),
         Section::Text(Text {
             title: "What each step is worth".into(),
@@ -134,12 +134,19 @@ fn shares(row: &Row) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-fn plot(rows: &[(Plan, Row)], of: &str, bits: fn(&Row) -> f64) -> Plot {
+/// What an axis shows of a row, and what it is called.
+type Quantity = (&'static str, fn(&Row) -> f64);
+
+const KL: Quantity = ("KL divergence, nats a token", |row| row.evaluation.kl);
+const PERPLEXITY: Quantity = ("perplexity", |row| row.evaluation.perplexity);
+const ALL_COUNTED: Quantity = ("parameter, everything counted", |row| row.bpw_total);
+
+fn plot(rows: &[(Plan, Row)], (what, cost): Quantity, (of, bits): Quantity) -> Plot {
     let series = Family::ALL.into_iter().filter_map(|family| {
         let mut points: Vec<(f64, f64)> = rows
             .iter()
             .filter(|(plan, _)| plan.family == family)
-            .map(|(_, row)| (bits(row), row.evaluation.kl))
+            .map(|(_, row)| (bits(row), cost(row)))
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         (!points.is_empty()).then(|| Series {
@@ -153,13 +160,13 @@ fn plot(rows: &[(Plan, Row)], of: &str, bits: fn(&Row) -> f64) -> Plot {
         })
     });
     Plot {
-        title: format!("KL divergence over bits a {of}"),
+        title: format!("{what} over bits a {of}"),
         x: Axis {
             label: format!("bits a {of}"),
             scale: Scale::Linear,
         },
         y: Axis {
-            label: "KL, nats a token".into(),
+            label: what.into(),
             scale: Scale::Log,
         },
         series: series.collect(),
@@ -199,11 +206,12 @@ fn ideas(rows: &[(Plan, Row)]) -> Bars {
 }
 
 /// The ideas, each with all before it.
-const IDEAS: [Family; 5] = [
+const IDEAS: [Family; 6] = [
     Family::ScalarRowScales,
     Family::ScalarLayer,
     Family::ScalarColumns,
     Family::ScalarFull,
+    Family::TrellisTokens,
     Family::Trellis,
 ];
 
@@ -300,7 +308,7 @@ mod tests {
                 }
                 Section::Plot(plot) => assert_eq!(plot.series.len(), Family::ALL.len()),
                 Section::Bars(bars) => {
-                    assert_eq!(bars.bars.len(), 8);
+                    assert_eq!(bars.bars.len(), 10);
                     // The sample saves a tenth of a bit with every family that comes later.
                     assert!(bars.bars.iter().all(|bar| (bar.1 - 0.1).abs() < 1e-6));
                 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::require_next_token;
 use crate::model::{Block, Head, LanguageModel, LinearWeight, NoTap, Sequence};
 use crate::tensors::{to_vec_f32, without_grad};
-use crate::text::windows;
+use crate::text::{Place, spread_windows};
 use crate::weights::WeightTensor;
 
 /// How scales are tuned.
@@ -92,7 +92,7 @@ pub fn tune_scales(
     let n_windows = options
         .n_train_windows
         .saturating_add(options.n_validation_windows);
-    let all = windows(tokens, options.window, Some(n_windows))?;
+    let all = spread_windows(tokens, options.window, n_windows, Place::Start)?;
     if all.len() <= options.n_validation_windows {
         return Err(Error::TextTooShort {
             n_tokens: tokens.len(),
