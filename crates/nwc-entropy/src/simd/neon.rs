@@ -47,7 +47,7 @@ pub(super) fn decode<const BULK: bool>(
         let mut n_read = 0;
         for group in 0..N {
             let mut next = [vdupq_n_u32(0); 2];
-            for half in 0..2 {
+            for (half, next) in next.iter_mut().enumerate() {
                 let v = 2 * group + half;
                 let slot = vandq_u32(state[v], slot_mask);
                 let base = if BULK {
@@ -86,7 +86,7 @@ pub(super) fn decode<const BULK: bool>(
                 // SAFETY: the slice has room for 4 symbols.
                 unsafe { vst1q_s32(place.as_mut_ptr(), vreinterpretq_s32_u32(symbol)) };
                 let quotient = vshlq_u32(state[v], precision);
-                next[half] = vmlaq_u32(vsubq_u32(slot, start), mass, quotient);
+                *next = vmlaq_u32(vsubq_u32(slot, start), mass, quotient);
             }
             let low = next.map(|next| vceqzq_u32(vshrq_n_u32::<16>(next)));
             let (mask, n_low) = mask_and_count(low);
