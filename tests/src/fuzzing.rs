@@ -73,7 +73,7 @@ pub fn entropy_stream(data: &[u8]) -> bool {
         nwc_entropy::Result::Ok(symbols)
     };
     let portable = decode(Backend::Portable);
-    for backend in [Backend::Avx2, Backend::Avx512] {
+    for &backend in Backend::ALL {
         match (&portable, decode(backend)) {
             (Ok(expected), Ok(found)) => assert_eq!(*expected, found, "{backend:?}"),
             (Err(_), Err(_)) => {}

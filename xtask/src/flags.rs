@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Tidy,
     /// Measure how fast the parts and the whole are, beside peers and this machine's ceilings.
     Bench(BenchFlags),
+    /// Run the entropy coder's tests as on 64-bit Arm, under QEMU; says what to install where it is missing.
+    Emulate(EmulateFlags),
     /// Compress a real model at every rate, decompress it, and write the report.
     Reproduce(ReproduceFlags),
     /// Measure what each part of the method is worth in KL divergence, beside other quantisers.
@@ -65,6 +67,13 @@ pub(crate) struct BenchFlags {
     /// Where bench.json goes.
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EmulateFlags {
+    /// The codecs' tests too, which takes minutes.
+    #[arg(long)]
+    pub(crate) codec: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 
 mod bench;
 mod child;
+mod emulate;
 mod fetch;
 mod fixtures;
 mod flags;
@@ -40,6 +41,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(flags) => test::run(&flags),
         Command::Tidy => tidy::run(),
         Command::Bench(flags) => bench::run(&flags),
+        Command::Emulate(flags) => emulate::run(&flags),
         Command::Reproduce(flags) => reproduce::run(&flags),
         Command::Quality(flags) => quality::run(&flags),
         Command::Peers(flags) => peers::run(&flags),

@@ -20,7 +20,10 @@ use rand_chacha::ChaCha8Rng;
 const N_SYMBOLS: usize = 1 << 18;
 const PRECISIONS: [u32; 3] = [12, 14, 16];
 /// Where the machine lacks one, the next lower one is measured.
+#[cfg(not(target_arch = "aarch64"))]
 const BACKENDS: [Backend; 3] = [Backend::Portable, Backend::Avx2, Backend::Avx512];
+#[cfg(target_arch = "aarch64")]
+const BACKENDS: [Backend; 2] = [Backend::Portable, Backend::Neon];
 
 fn main() {
     divan::main();

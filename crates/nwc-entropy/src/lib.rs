@@ -30,8 +30,8 @@
 //! # How fast?
 //! Lookups are made once ([`DecodeTables`]). [`StreamDecoder::decode_bulk`] and [`StreamEncoder::push_bulk`], where
 //! each lane keeps its table, are the fastest; [`StreamDecoder::decode_all`] takes a table for each symbol; a call for
-//! each step costs most. AVX2 and AVX-512 are used where they are found ([`Backend`]), in whole steps of [`LANES`]
-//! symbols; encoders do at a precision of 10 bits and more.
+//! each step costs most. AVX2, AVX-512 and NEON are used where they are found ([`Backend`]), in whole steps of
+//! [`LANES`] symbols; encoders do at a precision of 10 bits and more.
 //!
 //! # Substreams
 //! One substream is one call of [`StreamEncoder::finish`], decoded by one [`StreamDecoder`]. Substreams know
@@ -53,7 +53,10 @@ mod flat;
 mod layout;
 mod lookup;
 mod masses;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_endian = "little")
+))]
 mod places;
 mod simd;
 mod table;

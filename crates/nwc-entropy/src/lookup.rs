@@ -91,7 +91,10 @@ impl DecodeTables {
     }
 
     /// For each lane of the valid indices `table_idx`: what to add to a bin's index to get its symbol (wrapping).
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(
+        target_arch = "x86_64",
+        all(target_arch = "aarch64", target_endian = "little")
+    ))]
     pub(crate) fn symbol_shifts(&self, table_idx: &[u16; LANES]) -> [u32; LANES] {
         table_idx.map(|idx| {
             let range = &self.ranges[usize::from(idx)];

@@ -1,4 +1,4 @@
-//! Where AVX2, which has no expansion and no compression, moves words: a permutation for each mask of 8 lanes.
+//! Where AVX2 and NEON, which have no expansion and no compression, move words: a permutation for each mask of 8 lanes.
 
 /// For each mask: which word each lane of the mask takes, in order (other lanes: any).
 pub(crate) static EXPAND: [[u8; 8]; 256] = expand_table();

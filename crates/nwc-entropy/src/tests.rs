@@ -86,13 +86,13 @@ proptest! {
     #[test]
     fn all_backends_agree((tables, steps) in arbitrary_steps(), flip in any::<(prop::sample::Index, u8)>()) {
         let mut bytes = encode(&tables, &steps);
-        for backend in [Backend::Avx2, Backend::Avx512] {
+        for &backend in Backend::ALL {
             prop_assert_eq!(&encode_by(backend, &tables, &steps), &bytes);
         }
         *flip.0.get_mut(&mut bytes) ^= flip.1;
         let decode_by = |backend| decode(&DecodeTables::with_backend(&tables, backend), &bytes, &steps);
         let expected = decode_by(Backend::Portable);
-        for backend in [Backend::Avx2, Backend::Avx512] {
+        for &backend in Backend::ALL {
             prop_assert_eq!(&decode_by(backend), &expected);
         }
     }
@@ -112,7 +112,7 @@ proptest! {
         };
         let symbols: Vec<i32> = symbols.iter().zip(&table_idx).map(place).collect();
         let bytes = encode_symbols(&tables, &table_idx, &symbols).unwrap();
-        for backend in [Backend::Portable, Backend::Avx2, Backend::Avx512] {
+        for &backend in Backend::ALL {
             let mut encoder = StreamEncoder::with_backend(&tables, backend);
             encoder.push_bulk(&table_of_lane, &symbols).unwrap();
             prop_assert_eq!(&encoder.finish(), &bytes);

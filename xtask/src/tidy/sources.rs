@@ -23,7 +23,7 @@ const README_AS_DOC: &str = "#![doc = include_str!(";
 const TORCH_FOLDERS: [&str; 2] = ["crates/nwc-train/", "crates/nwc-lm/"];
 const TORCH_PATH: &str = concat!("tch", "::");
 
-/// Files in which unsafe code is accepted, one a crate: what they are for stands in the file.
+/// Files in which unsafe code is accepted, one a crate, with the modules below it: what for stands in the file.
 const MAX_UNSAFE_FILES: usize = 1;
 const ALLOWS_UNSAFE: [&str; 2] = [
     concat!("expect(", "unsafe_code"),
@@ -53,7 +53,7 @@ pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
         problems.extend(text_problems(&name, &text));
         if extension == "rs" {
             problems.extend(rust_problems(&name, &text));
-            if ALLOWS_UNSAFE.iter().any(|mark| text.contains(mark)) {
+            if allows_unsafe(&text) {
                 unsafe_files.push(name);
             }
         }
@@ -111,6 +111,12 @@ fn is_path(code: &str, path: &str) -> bool {
         !code[..at]
             .ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == ':')
     })
+}
+
+/// Whether `text` accepts unsafe code, in itself and in the modules below it; an attribute may have several lines.
+fn allows_unsafe(text: &str) -> bool {
+    let code: String = text.split_whitespace().collect();
+    ALLOWS_UNSAFE.iter().any(|mark| code.contains(mark))
 }
 
 fn unsafe_problems(files: &[String]) -> Vec<String> {
@@ -191,6 +197,19 @@ mod tests {
             &format!("//! A.\nuse {TORCH_PATH}Tensor;\n"),
             Some("names tch"),
         );
+    }
+
+    #[test]
+    fn unsafe_code_is_found_however_it_is_laid_out() {
+        assert!(allows_unsafe(&format!(
+            "#![{}, reason = \"a\")]",
+            ALLOWS_UNSAFE[0]
+        )));
+        let lines = ALLOWS_UNSAFE[1].replace('(', "(\n    ");
+        assert!(allows_unsafe(&format!(
+            "#![{lines},\n    reason = \"a\"\n)]"
+        )));
+        assert!(!allows_unsafe("#![deny(unsafe_code)]"));
     }
 
     #[test]
