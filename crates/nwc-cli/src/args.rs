@@ -356,8 +356,8 @@ pub struct CalibrateArgs {
     /// Windows for the Hessians
     #[arg(long, default_value_t = 24)]
     pub windows: usize,
-    /// Windows for the output Fisher, each half of --ctx; 0 for none
-    #[arg(long, default_value_t = 24)]
+    /// Windows for the output Fisher and the curvature, each half of --ctx; 0 for none
+    #[arg(long, default_value_t = 40)]
     pub fisher_windows: usize,
     /// Also gather the second moments of each linear's output gradients, for `compress --row-feedback`
     #[arg(long)]

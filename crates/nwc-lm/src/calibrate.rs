@@ -35,14 +35,14 @@ pub struct CalibrationOptions {
 }
 
 impl CalibrationOptions {
-    /// What the measurements in the design note used: 24 windows of 1024 and of 512 tokens, 4 GiB.
+    /// 24 windows of 1024 tokens for the Hessians, 40 of 512 for Fisher and curvature, which need more of them; 4 GiB.
     #[must_use]
     pub fn standard() -> Self {
         Self {
             hessian_window: 1024,
             hessian_n_windows: 24,
             fisher_window: 512,
-            fisher_n_windows: 24,
+            fisher_n_windows: 40,
             seed: 1,
             activation_bytes: 4 << 30,
         }

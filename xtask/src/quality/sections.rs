@@ -61,7 +61,7 @@ fn set_up(inputs: &Inputs, results: &Results) -> Vec<String> {
     };
     let mut paragraphs = vec![format!(
         "KL divergence (nats a token, to the model as it was), perplexity and top-1 agreement of {} on the first \
-         {} tokens of {} in windows of {}. Hessians from 24 windows of 1024 tokens of {}, output Fisher from 24 of \
+         {} tokens of {} in windows of {}. Hessians from 24 windows of 1024 tokens of {}, output Fisher and curvature from 64 of \
          512. Only linear weights are quantised.",
         name(&inputs.model),
         inputs.max_tokens,
