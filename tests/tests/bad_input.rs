@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nwc::{CodecChoice, CompressOptions, Error, NoProgress, NonFinite};
+use nwc::{CodecChoice, CompressOptions, DecodeOptions, Error, NoProgress, NonFinite};
 use nwc_tests::{TestTensor, llama_like, write_checkpoint};
 use safetensors::Dtype;
 
@@ -52,8 +52,13 @@ impl Case {
     #[track_caller]
     fn decompress_fails(&self) -> String {
         let before = entries(self.dir.path());
-        let err =
-            nwc::decompress(&self.path("packed"), &self.path("restored"), &NoProgress).unwrap_err();
+        let err = nwc::decompress(
+            &self.path("packed"),
+            &self.path("restored"),
+            &DecodeOptions::default(),
+            &NoProgress,
+        )
+        .unwrap_err();
         assert_eq!(
             entries(self.dir.path()),
             before,
@@ -216,8 +221,13 @@ fn compressed_twice_and_plain_decompressed() {
     )
     .unwrap_err();
     assert!(matches!(err, Error::AlreadyCompressed { .. }), "{err:?}");
-    let err =
-        nwc::decompress(&case.path("original"), &case.path("again"), &NoProgress).unwrap_err();
+    let err = nwc::decompress(
+        &case.path("original"),
+        &case.path("again"),
+        &DecodeOptions::default(),
+        &NoProgress,
+    )
+    .unwrap_err();
     assert!(matches!(err, Error::NotCompressed { .. }), "{err:?}");
 }
 
@@ -242,7 +252,7 @@ fn every_flipped_bit_is_detected() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
         fs::write(&path, &damaged).unwrap();
-        match nwc::verify(&case.path("packed"), &NoProgress) {
+        match nwc::verify(&case.path("packed"), &DecodeOptions::default(), &NoProgress) {
             Ok(verification) => assert!(!verification.failures.is_empty(), "byte {at}"),
             Err(err) => check_names(&chain(&err), &["packed"]),
         }
@@ -265,7 +275,8 @@ fn a_damaged_carried_file_is_named() {
     case.compress().unwrap();
     fs::write(case.path("packed/tokenizer.json"), "{}").unwrap();
     check_names(&case.decompress_fails(), &["tokenizer.json", "digest"]);
-    let verification = nwc::verify(&case.path("packed"), &NoProgress).unwrap();
+    let verification =
+        nwc::verify(&case.path("packed"), &DecodeOptions::default(), &NoProgress).unwrap();
     assert_eq!(verification.failures.len(), 1);
 }
 

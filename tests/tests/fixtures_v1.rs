@@ -1,7 +1,7 @@
 //! Files of format version 1 decode for ever.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in helpers too")]
 
-use nwc::{Checkpoint, NoProgress};
+use nwc::{Checkpoint, DecodeOptions, NoProgress};
 use nwc_tests::{fixture_codecs, fixtures, llama_like, write_checkpoint};
 
 #[test]
@@ -12,7 +12,7 @@ fn decode_to_what_was_recorded() {
     let original = Checkpoint::open(&path).unwrap();
     for (name, _) in fixture_codecs() {
         let dir = fixtures().join("v1").join(name);
-        let verification = nwc::verify(&dir, &NoProgress).unwrap();
+        let verification = nwc::verify(&dir, &DecodeOptions::default(), &NoProgress).unwrap();
         assert!(
             verification.failures.is_empty(),
             "{name}: {:?}",

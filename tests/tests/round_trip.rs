@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use nwc::{Checkpoint, CodecChoice, CompressOptions, Embeddings, NoProgress, RateTarget};
+use nwc::{
+    Checkpoint, CodecChoice, CompressOptions, DecodeOptions, Embeddings, NoProgress, RateTarget,
+};
 use nwc_chunk::Parallelism;
 use nwc_chunk::ndarray::Array2;
 use nwc_codec::Codec;
@@ -44,7 +46,7 @@ fn check(n_shards: usize, codec: CodecChoice, max_nmse: f64) {
         serde_json::to_value(&inspection).unwrap(),
         "what compress reports is what the file says"
     );
-    let verification = nwc::verify(&packed, &NoProgress).unwrap();
+    let verification = nwc::verify(&packed, &DecodeOptions::default(), &NoProgress).unwrap();
     assert!(
         verification.failures.is_empty(),
         "{:?}",
@@ -53,7 +55,7 @@ fn check(n_shards: usize, codec: CodecChoice, max_nmse: f64) {
     assert_eq!(verification.n_tensors, tensors.len());
     assert_eq!(verification.n_files, 2);
 
-    nwc::decompress(&packed, &restored, &NoProgress).unwrap();
+    nwc::decompress(&packed, &restored, &DecodeOptions::default(), &NoProgress).unwrap();
     let before = Checkpoint::open(&original).unwrap();
     let after = Checkpoint::open(&restored).unwrap();
     let lazy = Checkpoint::open(&packed).unwrap();
@@ -133,7 +135,7 @@ fn latents_on_a_trellis_take_fewer_bits() {
         let mut options = CompressOptions::new(CodecChoice::Pretrained { lambda: 300.0 });
         options.latent_states = latent_states;
         nwc::compress(&original, &out, &options, &NoProgress).unwrap();
-        let verified = nwc::verify(&out, &NoProgress).unwrap();
+        let verified = nwc::verify(&out, &DecodeOptions::default(), &NoProgress).unwrap();
         assert!(verified.failures.is_empty(), "{verified:?}");
         let totals = nwc::inspect(&out).unwrap().totals;
         // Bits at equal error: a factor of four in error is worth a bit.
@@ -238,7 +240,13 @@ fn embeddings_can_be_kept_and_tied_tensors_are_stored_once() {
         "{stored:?}"
     );
     let restored = dir.path().join("restored");
-    nwc::decompress(&dir.path().join("coded"), &restored, &NoProgress).unwrap();
+    nwc::decompress(
+        &dir.path().join("coded"),
+        &restored,
+        &DecodeOptions::default(),
+        &NoProgress,
+    )
+    .unwrap();
     let after = Checkpoint::open(&restored).unwrap();
     assert_eq!(
         after.tensor_bytes("lm_head.weight").unwrap(),

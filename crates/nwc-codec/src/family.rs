@@ -6,7 +6,6 @@ use crate::{Error, NeuralCodec, Result, neural};
 
 /// A codec whose family is known only when its file is read.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub enum Codec {
     /// Learned transforms.
     Neural(Box<NeuralCodec>),
@@ -28,6 +27,14 @@ impl Codec {
                 found: file.family,
                 expected: "neural or trellis",
             }),
+        }
+    }
+
+    /// Name of its family, as in its file.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Neural(_) => neural::FAMILY,
+            Self::Trellis(_) => trellis::FAMILY,
         }
     }
 

@@ -180,6 +180,7 @@ pub enum TensorError {
     #[error(transparent)]
     Codec(#[from] nwc_codec::Error),
     /// Error feedback.
+    #[cfg(feature = "encode")]
     #[error(transparent)]
     Compensate(#[from] nwc_compensate::Error),
     /// Shapes and chunks.
@@ -195,6 +196,12 @@ pub enum TensorError {
         /// What was needed.
         expected: String,
     },
+}
+
+impl From<nwc_codec::trellis::Error> for TensorError {
+    fn from(error: nwc_codec::trellis::Error) -> Self {
+        Self::Codec(error.into())
+    }
 }
 
 impl Error {

@@ -9,59 +9,52 @@
 //! | single tensors, decoded when asked for | [`Checkpoint`] |
 //!
 //! ```no_run
-//! use nwc::{CodecChoice, CompressOptions, NoProgress};
+//! use nwc::{CodecChoice, CompressOptions, DecodeOptions, NoProgress};
 //!
-//! let options = CompressOptions::new(CodecChoice::Pretrained { lambda: 300.0 });
-//! let report = nwc::compress("model".as_ref(), "model-nwc".as_ref(), &options, &NoProgress)?;
+//! let options = CompressOptions::new(CodecChoice::bits(4.0));
+//! let report = nwc::compress("model", "model-nwc", &options, &NoProgress)?;
 //! println!("{:.3} bits a weight", report.totals.bpw_total);
-//! nwc::decompress("model-nwc".as_ref(), "model-again".as_ref(), &NoProgress)?;
+//! nwc::decompress("model-nwc", "model-again", &DecodeOptions::default(), &NoProgress)?;
 //! # Ok::<(), nwc::Error>(())
 //! ```
 //! The repository's `examples/candle` hands a [`Checkpoint`] to candle's `VarBuilder` and runs the model.
 #![deny(unsafe_code)] // One file is excepted: the mapping of files in mapped.rs.
 
-mod carry;
-mod checkpoint;
-mod coder;
-mod coders;
-mod compress;
-mod decompress;
-mod dtype;
+mod decode;
+#[cfg(feature = "encode")]
+mod encode;
 mod error;
-mod factors;
-mod latent_states;
-mod linears;
-mod mapped;
+mod family;
+mod folder;
 mod options;
-mod output;
-mod pipeline;
-mod plan;
-mod pretrained;
-mod recovery;
 mod report;
-mod sink;
-mod source;
+mod role;
+#[cfg(feature = "encode")]
 mod statistics;
-mod trellis_plan;
-mod verify;
+#[cfg(feature = "encode")]
+mod survey;
 
-pub use checkpoint::{Checkpoint, TensorInfo};
-pub use coder::CodedMatrix;
-pub use compress::{Recover, compress, compress_recovered};
-pub use decompress::{decompress, decompress_with};
+pub use decode::{Checkpoint, TensorInfo, Verification, decompress, inspect, verify};
+#[cfg(feature = "encode")]
+pub use encode::{CodedLinear, LinearCoder, Recover, Recovered, compress, compress_recovered};
 pub use error::{Error, Result, TensorError};
-pub use linears::{digest, for_each_linear, write_file};
+#[cfg(feature = "encode")]
+pub use family::{CodedMatrix, PRETRAINED_LAMBDAS, pretrained};
+pub use folder::write_file;
 pub use nwc_chunk::{QualityLevel, ndarray};
+#[cfg(feature = "neural")]
 pub use nwc_codec::{NeuralCodec, SynthesisBackend, Synthesizer};
+#[cfg(feature = "encode")]
 pub use nwc_compensate::ColumnOrder;
-pub use nwc_format::DType;
+pub use nwc_format::{DType, Limits};
+#[cfg(feature = "encode")]
 pub use options::{
-    CodecChoice, CompressOptions, DecodeOptions, Embeddings, Feedback, NoProgress, NonFinite,
-    Normalization, Progress, QualityLevels, RateTarget, Sensitivity, Steps,
+    Ablation, CodecChoice, CompressOptions, Curvature, Embeddings, Feedback, NonFinite,
+    Normalization, QualityLevels, RateTarget, Steps,
 };
-pub use plan::fingerprint;
-pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
-pub use recovery::{CodedLinear, LinearCoder, Recovered};
+pub use options::{DecodeOptions, NoProgress, Progress};
 pub use report::{Inspection, TensorSummary, Totals};
+#[cfg(feature = "encode")]
 pub use statistics::{HessianEntry, Statistics, StatisticsInfo, StatisticsWriter};
-pub use verify::{Verification, inspect, verify, verify_with};
+#[cfg(feature = "encode")]
+pub use survey::{fingerprint, for_each_linear};

@@ -1,7 +1,10 @@
 //! What a compressed checkpoint holds and what it costs: the tables that `inspect` and reports show.
 
-use nwc_format::{Coding, ShardMetadata, TensorRecord};
+use nwc_format::{Coding, ROLE_PAYLOAD, ShardMetadata, TensorRecord};
 use serde::Serialize;
+
+use crate::family::NMSE_NORMALIZED;
+use crate::role::Role;
 
 /// One tensor of a compressed checkpoint.
 #[derive(Debug, Clone, Serialize)]
@@ -32,7 +35,7 @@ pub struct TensorSummary {
     pub reason: Option<String>,
 }
 
-/// Sums over a checkpoint; rates are told apart as in DESIGN: payload, total, estimated.
+/// Sums over a checkpoint; payload, total and estimated rates are told apart.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Totals {
     /// Parameters of the checkpoint, tied ones once.
@@ -123,7 +126,7 @@ fn summarize(record: &TensorRecord) -> TensorSummary {
         } => (
             family.clone(),
             Some(codec.clone()),
-            parameters.get("nmse_normalized").copied(),
+            parameters.get(NMSE_NORMALIZED).copied(),
         ),
         Coding::Lossless => ("lossless".into(), None, None),
         Coding::TiedTo { name } => (format!("tied to {name}"), None, None),
@@ -177,12 +180,12 @@ impl Sums {
         self.payload_bytes += record
             .sections
             .iter()
-            .filter(|s| s.role == "payload")
+            .filter(|s| s.role == ROLE_PAYLOAD)
             .map(|s| s.bytes)
             .sum::<u64>();
         self.bits_estimated += record.bits_estimated.unwrap_or(0.0);
         self.weighted_nmse += summary.nmse.unwrap_or(0.0) * n as f64;
-        if !crate::plan::is_embedding(&record.name) {
+        if Role::of(&record.name).is_linear() {
             self.n_linear += n;
             self.linear_bytes += summary.n_bytes;
             self.weighted_nmse_normalized += summary.nmse_normalized.unwrap_or(0.0) * n as f64;

@@ -15,7 +15,7 @@ use crate::progress::Bar;
 const DEFAULT_LAMBDA: f32 = 300.0;
 
 /// States of a trellis when no number is asked for.
-const DEFAULT_STATES: usize = 8;
+const DEFAULT_STATES: u16 = 8;
 
 pub(crate) fn run(args: &CompressArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let options = options(args)?;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &CompressArgs, quiet: bool) -> anyhow::Result<Outcome> {
 pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
     let trellis = |target| CodecChoice::Trellis {
         target,
-        n_states: args.states.map_or(DEFAULT_STATES, usize::from),
+        n_states: args.states.unwrap_or(DEFAULT_STATES),
     };
     let codec = match args {
         CompressArgs { bpw: Some(bpw), .. } => trellis(RateTarget::BpwTotal(*bpw)),
@@ -79,29 +79,30 @@ pub(crate) fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
         NonFinite::Keep => nwc::NonFinite::Keep,
     };
     options.quality_levels = match &args.quality_levels {
-        Some(QualityLevelsArg::Uniform(level)) => QualityLevels::Uniform(QualityLevel(*level)),
+        Some(QualityLevelsArg::Uniform(level)) => {
+            Some(QualityLevels::Uniform(QualityLevel(*level)))
+        }
         Some(QualityLevelsArg::Shares(shares)) => {
             ensure!(
                 args.stats.is_some(),
                 "--quality-levels with shares needs --stats: importance comes from there"
             );
-            QualityLevels::Shares(shares.clone())
+            Some(QualityLevels::Shares(shares.clone()))
         }
-        None if args.stats.is_some() => QualityLevels::paper(),
-        None => QualityLevels::Uniform(QualityLevel(0)),
+        None => None,
     };
     options.statistics.clone_from(&args.stats);
-    options.sensitivity = match args.sensitivity {
-        Some(Sensitivity::Tokens) => nwc::Sensitivity::Tokens,
-        None if paper => nwc::Sensitivity::Tokens,
-        Some(Sensitivity::Sequences) | None => nwc::Sensitivity::Sequences,
+    options.ablation.curvature = match args.sensitivity {
+        Some(Sensitivity::Tokens) => nwc::Curvature::PerToken,
+        None if paper => nwc::Curvature::PerToken,
+        Some(Sensitivity::Sequences) | None => nwc::Curvature::PerSequence,
     };
-    options.feedback = feedback(args, &options.codec);
-    options.normalization = match args.normalize {
+    options.ablation.feedback = feedback(args, &options.codec);
+    options.ablation.normalization = match args.normalize {
         Normalize::Rows => nwc::Normalization::Rows,
         Normalize::Tensor => nwc::Normalization::Tensor,
     };
-    options.steps = match args.steps {
+    options.ablation.steps = match args.steps {
         Steps::RowScales => nwc::Steps::RowScales,
         Steps::Layer => nwc::Steps::Layer,
         Steps::Columns => nwc::Steps::Columns,
@@ -127,6 +128,5 @@ fn feedback(args: &CompressArgs, codec: &CodecChoice) -> Option<Feedback> {
         Some(LdlqBlock(Some(block_cols))) => feedback.block_cols = block_cols,
         None => {}
     }
-    feedback.rows |= args.row_feedback;
     Some(feedback)
 }

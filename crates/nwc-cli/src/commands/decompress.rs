@@ -10,7 +10,7 @@ pub(crate) fn run(args: &DecompressArgs, quiet: bool) -> anyhow::Result<Outcome>
     let bar = Bar::new(quiet);
     with_threads(args.threads, || {
         let (from, to) = (&args.in_dir, &args.out_dir);
-        Ok(nwc::decompress_with(from, to, &options, &bar)?)
+        Ok(nwc::decompress(from, to, &options, &bar)?)
     })?;
     Ok(Outcome::Done)
 }

@@ -8,9 +8,7 @@ use crate::progress::Bar;
 pub(crate) fn run(args: &VerifyArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let options = decode_options(&args.device)?;
     let bar = Bar::new(quiet);
-    let verification = with_threads(args.threads, || {
-        Ok(nwc::verify_with(&args.dir, &options, &bar)?)
-    })?;
+    let verification = with_threads(args.threads, || Ok(nwc::verify(&args.dir, &options, &bar)?))?;
     for failure in &verification.failures {
         eprintln!("error: {}", chain(failure));
     }

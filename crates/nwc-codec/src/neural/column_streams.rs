@@ -109,6 +109,31 @@ impl NeuralCodec {
         to_array(symbols, levels.len(), latent_dim)
     }
 
+    /// Checks that `n_cols` columns of `chunks_per_column` chunks have `n_substreams` substreams; takes no memory for it.
+    ///
+    /// # Errors
+    /// [`Error::SubstreamCount`].
+    pub fn check_substreams(
+        &self,
+        n_substreams: usize,
+        n_cols: usize,
+        chunks_per_column: usize,
+    ) -> Result<()> {
+        let n_chunks = n_cols.saturating_mul(chunks_per_column);
+        let expected = match self.config().n_states {
+            1 => self.n_substreams(n_chunks),
+            _ => n_cols.div_ceil(self.columns_per_substream(chunks_per_column)),
+        };
+        match n_substreams == expected {
+            true => Ok(()),
+            false => Err(Error::SubstreamCount {
+                found: n_substreams,
+                expected,
+                n_chunks,
+            }),
+        }
+    }
+
     /// Columns in a substream that is not the last: a multiple of [`LANES`].
     fn columns_per_substream(&self, chunks_per_column: usize) -> usize {
         let column_len = chunks_per_column.max(1) * self.config().latent_dim;

@@ -24,12 +24,35 @@ pub fn substream_columns(rows: usize, cols: usize) -> Vec<Range<usize>> {
         return Vec::new();
     }
     let n_groups = cols.div_ceil(LANES);
-    let groups_each = MIN_SUBSTREAM_WEIGHTS.div_ceil(rows.saturating_mul(LANES));
-    let n_streams = (n_groups / groups_each).max(1);
+    let n_streams = n_substreams_of(rows, cols);
     let start = |idx: usize| (idx * n_groups / n_streams * LANES).min(cols);
     (0..n_streams)
         .map(|idx| start(idx)..start(idx + 1))
         .collect()
+}
+
+/// Checks that a `rows × cols` matrix has `n_substreams` substreams; takes no memory for it, whatever the shape.
+///
+/// # Errors
+/// [`Error::ShapeMismatch`].
+pub fn check_substreams(n_substreams: usize, rows: usize, cols: usize) -> Result<()> {
+    let expected = n_substreams_of(rows, cols);
+    match n_substreams == expected {
+        true => Ok(()),
+        false => Err(Error::ShapeMismatch {
+            what: "number of substreams",
+            found: n_substreams,
+            expected,
+        }),
+    }
+}
+
+fn n_substreams_of(rows: usize, cols: usize) -> usize {
+    if rows == 0 || cols == 0 {
+        return 0;
+    }
+    let groups_each = MIN_SUBSTREAM_WEIGHTS.div_ceil(rows.saturating_mul(LANES));
+    (cols.div_ceil(LANES) / groups_each).max(1)
 }
 
 /// Codes the symbols of one matrix, in as many substreams as [`substream_columns`] says.
@@ -88,14 +111,8 @@ pub fn decode(
 ) -> Result<()> {
     let (rows, cols) = weights.dim();
     scales.validate_for(rows, cols)?;
+    check_substreams(substreams.len(), rows, cols)?;
     let columns = substream_columns(rows, cols);
-    if substreams.len() != columns.len() {
-        return Err(Error::ShapeMismatch {
-            what: "number of substreams",
-            found: substreams.len(),
-            expected: columns.len(),
-        });
-    }
     let mut jobs = Vec::with_capacity(columns.len());
     let mut rest = weights;
     for (substream, cols) in columns.into_iter().enumerate() {

@@ -7,8 +7,8 @@ use nwc_compensate::{CURVATURE_SHARE, Curvature, Hessian, LayerStatistics};
 use nwc_format::{DType, Digest, Header, Limits};
 
 use super::{STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo, curvature_key, row_curvature_key};
-use crate::mapped::MappedFile;
-use crate::options::Sensitivity;
+use crate::folder::MappedFile;
+use crate::options::Curvature as Weighting;
 use crate::{Error, Result};
 
 /// A statistics file, mapped; layers are read when they are asked for.
@@ -18,7 +18,7 @@ pub struct Statistics {
     info: StatisticsInfo,
     /// Byte range of each tensor.
     tensors: HashMap<String, std::ops::Range<usize>>,
-    sensitivity: Sensitivity,
+    weighting: Weighting,
 }
 
 impl Statistics {
@@ -69,15 +69,15 @@ impl Statistics {
             file,
             info,
             tensors,
-            sensitivity: Sensitivity::Tokens,
+            weighting: Weighting::PerToken,
         })
     }
 
-    /// The same statistics, with [`Statistics::layer`] weighing errors by `sensitivity`; at first it is
-    /// [`Sensitivity::Tokens`].
+    /// The same statistics, with [`Statistics::layer`] weighing errors by `weighting`; at first it is
+    /// [`crate::Curvature::PerToken`].
     #[must_use]
-    pub fn weighed_by(mut self, sensitivity: Sensitivity) -> Self {
-        self.sensitivity = sensitivity;
+    pub fn weighed_by(mut self, weighting: Weighting) -> Self {
+        self.weighting = weighting;
         self
     }
 
@@ -130,12 +130,11 @@ impl Statistics {
         let layer = LayerStatistics {
             hessian,
             output_fisher,
-            output_moments: self.output_moments(name, rows)?,
             curvature: self.curvature(name, rows, cols)?,
         };
-        match self.sensitivity {
-            Sensitivity::Tokens => Ok(Some(layer)),
-            Sensitivity::Sequences => layer
+        match self.weighting {
+            Weighting::PerToken => Ok(Some(layer)),
+            Weighting::PerSequence => layer
                 .guided_by_curvature(CURVATURE_SHARE)
                 .map(Some)
                 .map_err(|e| self.wrong(format!("{name}: {e}"))),
@@ -158,34 +157,6 @@ impl Statistics {
             path: self.file.path().into(),
             detail,
         }
-    }
-
-    fn output_moments(&self, name: &str, rows: usize) -> Result<Option<Vec<Hessian>>> {
-        let Some(blocks) = self.info.output_blocks.get(name) else {
-            return Ok(None);
-        };
-        let wrong = |detail: String| self.wrong(detail);
-        let key = format!("moments.{name}");
-        let found = blocks
-            .iter()
-            .try_fold(0_usize, |sum, &n| sum.checked_add(n));
-        if found != Some(rows) {
-            return Err(wrong(format!(
-                "{key} is of {found:?} rows, this model needs {rows}"
-            )));
-        }
-        // No block has more rows than the matrix, which is in memory.
-        let len = blocks.iter().map(|n| n * (n + 1) / 2).sum();
-        let mut triangles = self.vector(&key, len)?;
-        let mut moments = Vec::with_capacity(blocks.len());
-        for &n in blocks {
-            let rest = triangles.split_off(n * (n + 1) / 2);
-            let block = Hessian::from_packed_lower(&triangles, n, self.info.n_fisher_tokens)
-                .map_err(|e| wrong(format!("{key}: {e}")))?;
-            moments.push(block);
-            triangles = rest;
-        }
-        Ok(Some(moments))
     }
 
     fn packed(&self, key: &str, n: usize, n_tokens: u64) -> Result<Hessian> {

@@ -14,7 +14,7 @@ use super::{
     HessianEntry, STATISTICS_KEY, STATISTICS_VERSION, StatisticsInfo, curvature_key,
     row_curvature_key,
 };
-use crate::linears::{temp_file_in, write_file};
+use crate::folder::{temp_file_in, write_file};
 use crate::{Error, Result};
 
 /// Name of the file that says which calibration a folder of parts belongs to.
@@ -376,9 +376,6 @@ mod tests {
         let curvature = layer.curvature.unwrap();
         assert_eq!(curvature.cols.values(), hessian);
         assert_eq!(curvature.rows, [3.0, 4.0, 5.0]);
-        let moments = layer.output_moments.unwrap();
-        assert_eq!(moments[0].values(), hessian);
-        assert_eq!(moments[1].values(), arr2(&[[4.0]]));
     }
 
     #[test]

@@ -1,0 +1,238 @@
+//! A lazy view of a checkpoint: tensors are decoded when they are asked for.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use half::bf16;
+use nwc_format::{DType, Header};
+
+use super::compressed::{Compressed, Decoded, not_a_float};
+use crate::folder::{MappedFile, NWC_KEY, Source, SourceShard, dtype, shard_files};
+use crate::options::DecodeOptions;
+use crate::{Error, Result};
+
+/// A checkpoint folder, compressed or plain, opened for reading.
+///
+/// Opening reads headers only. Tensors are decoded on demand and on the thread that asks (and the rayon
+/// pool it is in); the view can be shared between threads.
+///
+/// ```no_run
+/// let checkpoint = nwc::Checkpoint::open("model-nwc")?;
+/// for name in checkpoint.names() {
+///     let info = checkpoint.info(name)?;
+///     println!("{name}: {:?} {}", info.shape, info.dtype);
+/// }
+/// let weights: Vec<f32> = checkpoint.tensor("model.layers.0.mlp.down_proj.weight")?;
+/// # Ok::<(), nwc::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    kind: Kind,
+    /// Name to place, in file order beside it.
+    by_name: HashMap<String, (usize, usize)>,
+    names: Vec<String>,
+}
+
+/// What is known of a tensor before it is decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its shape in the original checkpoint.
+    pub shape: Vec<usize>,
+    /// Its dtype there.
+    pub dtype: DType,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Plain(Source),
+    Compressed(Compressed),
+}
+
+impl Checkpoint {
+    /// Opens the folder `dir`; whether it is compressed is told by the shards themselves.
+    ///
+    /// # Errors
+    /// [`Error::NotACheckpoint`], [`Error::MissingShard`], [`Error::Container`] and others name the file.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(dir, &DecodeOptions::default())
+    }
+
+    /// As [`Checkpoint::open`], with a say in how tensors are decoded.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_with(dir: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self> {
+        let dir = dir.as_ref();
+        let kind = if is_compressed(dir, options)? {
+            Kind::Compressed(Compressed::open(dir, options)?)
+        } else {
+            Kind::Plain(Source::open(dir)?)
+        };
+        let places: Vec<(String, (usize, usize))> = match &kind {
+            Kind::Plain(source) => places(source.shards.iter().map(|s| names_of_plain(s))),
+            Kind::Compressed(c) => places(c.shards.iter().map(|s| {
+                s.header
+                    .metadata()
+                    .tensors
+                    .iter()
+                    .map(|t| t.name.as_str())
+                    .collect()
+            })),
+        };
+        Ok(Self {
+            dir: dir.into(),
+            kind,
+            names: places.iter().map(|(name, _)| name.clone()).collect(),
+            by_name: places.into_iter().collect(),
+        })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Names of all tensors, in file order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// Shape and dtype of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`].
+    pub fn info(&self, name: &str) -> Result<TensorInfo> {
+        let (shard_idx, idx) = self.place(name)?;
+        let (shape, dtype) = match &self.kind {
+            Kind::Plain(source) => {
+                let tensor = &source.shards[shard_idx].tensors[idx];
+                (&tensor.shape, tensor.dtype)
+            }
+            Kind::Compressed(c) => {
+                let record = &c.shards[shard_idx].header.metadata().tensors[idx];
+                (&record.shape, record.dtype)
+            }
+        };
+        Ok(TensorInfo {
+            shape: shape.clone(),
+            dtype,
+        })
+    }
+
+    /// A tensor's values as f32, row-major.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`]; [`Error::Tensor`] where it is damaged or of a dtype that is no float.
+    pub fn tensor(&self, name: &str) -> Result<Vec<f32>> {
+        let (shard_idx, idx) = self.place(name)?;
+        match &self.kind {
+            Kind::Plain(source) => {
+                let shard = &source.shards[shard_idx];
+                let tensor = &shard.tensors[idx];
+                dtype::to_f32(tensor.dtype, shard.bytes(tensor))
+                    .ok_or_else(|| not_a_float(shard.path(), name, tensor.dtype))
+            }
+            Kind::Compressed(c) => {
+                let shard = &c.shards[shard_idx];
+                let record = &shard.header.metadata().tensors[idx];
+                match c.decode(shard, record)? {
+                    // What a decompressed file would hold: rounded to the tensor's own dtype.
+                    Decoded::Values(mut values) => {
+                        dtype::round_in_place(record.dtype, &mut values);
+                        Ok(values)
+                    }
+                    Decoded::Bytes(bytes) => dtype::to_f32(record.dtype, bytes)
+                        .ok_or_else(|| not_a_float(shard.file.path(), name, record.dtype)),
+                }
+            }
+        }
+    }
+
+    /// A tensor's values as bf16, row-major, rounded to nearest even.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor`].
+    pub fn tensor_bf16(&self, name: &str) -> Result<Vec<bf16>> {
+        Ok(self.tensor(name)?.into_iter().map(bf16::from_f32).collect())
+    }
+
+    /// Writes a tensor's values as f32 into the caller's buffer.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor`], and [`Error::Argument`] where the buffer has another length.
+    pub fn tensor_into(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        let n_elems: usize = self.info(name)?.shape.iter().product();
+        if n_elems != out.len() {
+            return Err(Error::Argument {
+                argument: "length of the buffer",
+                found: out.len().to_string(),
+                allowed: format!("{n_elems}, the elements of {name}"),
+            });
+        }
+        out.copy_from_slice(&self.tensor(name)?);
+        Ok(())
+    }
+
+    /// A tensor's bytes as they stand in an ordinary checkpoint: little-endian, its own dtype.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`]; [`Error::Tensor`] where it is damaged.
+    pub fn tensor_bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let (shard_idx, idx) = self.place(name)?;
+        match &self.kind {
+            Kind::Plain(source) => {
+                let shard = &source.shards[shard_idx];
+                Ok(shard.bytes(&shard.tensors[idx]).to_vec())
+            }
+            Kind::Compressed(c) => {
+                let shard = &c.shards[shard_idx];
+                c.bytes(shard, &shard.header.metadata().tensors[idx])
+            }
+        }
+    }
+
+    /// Whether the weights are compressed by nwc.
+    pub fn is_compressed(&self) -> bool {
+        matches!(self.kind, Kind::Compressed(_))
+    }
+
+    fn place(&self, name: &str) -> Result<(usize, usize)> {
+        self.by_name
+            .get(name)
+            .copied()
+            .ok_or_else(|| Error::NoSuchTensor {
+                path: self.dir.clone(),
+                tensor: name.into(),
+            })
+    }
+}
+
+/// Whether the first shard of the checkpoint in `dir` is one of ours.
+fn is_compressed(dir: &Path, options: &DecodeOptions) -> Result<bool> {
+    let (files, _) = shard_files(dir)?;
+    let Some(first) = files.first() else {
+        return Ok(false);
+    };
+    let path = dir.join(first);
+    let file = MappedFile::open(&path)?;
+    let header = Header::parse(&file, file.len() as u64, &options.limits)
+        .map_err(|e| Error::container(&path, e))?;
+    Ok(header.metadata().contains_key(NWC_KEY))
+}
+
+fn names_of_plain(shard: &SourceShard) -> Vec<&str> {
+    shard.tensors.iter().map(|t| t.name.as_str()).collect()
+}
+
+fn places<'a>(shards: impl Iterator<Item = Vec<&'a str>>) -> Vec<(String, (usize, usize))> {
+    shards
+        .enumerate()
+        .flat_map(|(shard_idx, names)| {
+            names
+                .into_iter()
+                .enumerate()
+                .map(move |(idx, name)| (name.to_owned(), (shard_idx, idx)))
+        })
+        .collect()
+}

@@ -1,0 +1,256 @@
+//! The shards of a compressed checkpoint, opened, with their codecs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nwc_format::{
+    CodecRecord, Coding, DType, Digest, Section, ShardHeader, ShardMetadata, TensorRecord,
+    check_shard_set,
+};
+
+use crate::family::{self, MatrixDecoder, StoredSections};
+use crate::folder::{MappedFile, dtype, shard_files};
+use crate::options::DecodeOptions;
+use crate::{Error, Result, TensorError};
+
+/// The shards of a compressed checkpoint.
+#[derive(Debug)]
+pub(crate) struct Compressed {
+    pub(crate) shards: Vec<CompressedShard>,
+    /// Codecs parsed so far, by id.
+    codecs: Mutex<BTreeMap<String, Arc<dyn MatrixDecoder>>>,
+    options: DecodeOptions,
+}
+
+/// One shard of a compressed checkpoint.
+#[derive(Debug)]
+pub(crate) struct CompressedShard {
+    pub(crate) file_name: String,
+    pub(crate) file: MappedFile,
+    pub(crate) header: ShardHeader,
+}
+
+/// What a stored tensor decodes to.
+pub(crate) enum Decoded<'a> {
+    /// It was coded.
+    Values(Vec<f32>),
+    /// It was stored as it is.
+    Bytes(&'a [u8]),
+}
+
+impl Compressed {
+    /// Opens every shard of the compressed checkpoint in `dir` and checks that they belong together.
+    pub(crate) fn open(dir: &Path, options: &DecodeOptions) -> Result<Self> {
+        let (files, _) = shard_files(dir)?;
+        let mut shards = files
+            .into_iter()
+            .map(|file_name| {
+                let path = dir.join(&file_name);
+                let file = MappedFile::open(&path)?;
+                let header = ShardHeader::parse(&file, file.len() as u64, &options.limits)
+                    .map_err(|e| header_error(&path, e))?;
+                Ok(CompressedShard {
+                    file_name,
+                    file,
+                    header,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        shards.sort_by_key(|s| s.header.metadata().shard_idx);
+        let tables: Vec<&ShardMetadata> = shards.iter().map(|s| s.header.metadata()).collect();
+        check_shard_set(&tables).map_err(|e| Error::container(dir, e))?;
+        Ok(Self {
+            shards,
+            codecs: Mutex::default(),
+            options: options.clone(),
+        })
+    }
+
+    /// Decodes one tensor.
+    pub(crate) fn decode<'a>(
+        &'a self,
+        shard: &'a CompressedShard,
+        record: &'a TensorRecord,
+    ) -> Result<Decoded<'a>> {
+        let wrong = |e: TensorError| Error::tensor(shard.file.path(), &record.name, e);
+        match &record.coding {
+            Coding::TiedTo { name } => {
+                // A tie points at a tensor that is not tied: the set was checked when it was opened.
+                let (shard, record) = self
+                    .shards
+                    .iter()
+                    .find_map(|s| Some((s, s.header.record(name)?)))
+                    .filter(|(_, r)| !matches!(r.coding, Coding::TiedTo { .. }))
+                    .ok_or_else(|| {
+                        wrong(TensorError::Record {
+                            what: "tied tensor",
+                            found: "missing".into(),
+                            expected: name.clone(),
+                        })
+                    })?;
+                self.decode(shard, record)
+            }
+            Coding::Lossless => {
+                let section = record.sections.first().ok_or_else(|| {
+                    wrong(TensorError::Record {
+                        what: "section",
+                        found: "missing".into(),
+                        expected: "the tensor's bytes".into(),
+                    })
+                })?;
+                Ok(Decoded::Bytes(shard.section(section).map_err(wrong)?))
+            }
+            Coding::Coded {
+                codec, parameters, ..
+            } => {
+                let codec = self.codec(codec)?;
+                let mut by_role = BTreeMap::new();
+                for section in &record.sections {
+                    by_role.insert(
+                        section.role.as_str(),
+                        shard.section(section).map_err(wrong)?,
+                    );
+                }
+                let stored = StoredSections {
+                    by_role,
+                    parameters,
+                };
+                let (rows, cols) = matrix_shape(&record.shape).map_err(wrong)?;
+                let decoded = family::decode(&*codec, &stored, rows, cols).map_err(wrong)?;
+                for section in &record.sections {
+                    shard.forget(section);
+                }
+                Ok(Decoded::Values(decoded.into_raw_vec_and_offset().0))
+            }
+        }
+    }
+
+    /// One tensor in its own dtype.
+    pub(crate) fn bytes(&self, shard: &CompressedShard, record: &TensorRecord) -> Result<Vec<u8>> {
+        match self.decode(shard, record)? {
+            Decoded::Bytes(stored) => {
+                let bytes = stored.to_vec();
+                for section in &record.sections {
+                    shard.forget(section);
+                }
+                Ok(bytes)
+            }
+            Decoded::Values(values) => {
+                let mut bytes = Vec::new();
+                if dtype::extend_bytes(record.dtype, &values, &mut bytes) {
+                    Ok(bytes)
+                } else {
+                    Err(not_a_float(shard.file.path(), &record.name, record.dtype))
+                }
+            }
+        }
+    }
+
+    fn codec(&self, id: &str) -> Result<Arc<dyn MatrixDecoder>> {
+        let mut codecs = self.codecs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(codec) = codecs.get(id) {
+            return Ok(Arc::clone(codec));
+        }
+        let (shard, record) = self
+            .shards
+            .iter()
+            .find_map(|s| {
+                let codecs: &[CodecRecord] = &s.header.metadata().codecs;
+                Some((s, codecs.iter().find(|c| c.id == id)?))
+            })
+            .ok_or_else(|| Error::Argument {
+                argument: "codec",
+                found: id.into(),
+                allowed: "one of those in the shards".into(),
+            })?;
+        let bytes = shard
+            .section(&record.section())
+            .map_err(|e| Error::tensor(shard.file.path(), id, e))?;
+        let name = format!("{id} in {}", shard.file.path().display());
+        let codec: Arc<dyn MatrixDecoder> =
+            Arc::from(family::decoder(&name, bytes, &self.options)?);
+        codecs.insert(id.into(), Arc::clone(&codec));
+        Ok(codec)
+    }
+}
+
+impl CompressedShard {
+    /// Gives the memory of a section that has been read back.
+    fn forget(&self, section: &Section) {
+        if let Ok(range) = self.header.section_range(section) {
+            // Sections lie in the file, which is mapped.
+            self.file.forget(range.start as usize..range.end as usize);
+        }
+    }
+
+    /// A section's bytes, digest checked.
+    fn section(&self, section: &Section) -> Result<&[u8], TensorError> {
+        let range = self.header.section_range(section)?;
+        let bytes = usize::try_from(range.start)
+            .ok()
+            .zip(usize::try_from(range.end).ok())
+            .and_then(|(start, end)| self.file.get(start..end))
+            .ok_or_else(|| TensorError::Record {
+                what: "file length",
+                found: self.file.len().to_string(),
+                expected: format!("at least {}", range.end),
+            })?;
+        let found = Digest::of(bytes);
+        if found != section.digest {
+            return Err(TensorError::Container(nwc_format::Error::SectionDigest {
+                section: section.name.clone(),
+                found,
+                expected: section.digest,
+            }));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Tells a plain safetensors file from a damaged one of ours.
+pub(crate) fn header_error(path: &Path, error: nwc_format::Error) -> Error {
+    match error {
+        nwc_format::Error::MissingMetadata { .. } => Error::NotCompressed { path: path.into() },
+        error => Error::container(path, error),
+    }
+}
+
+/// Rows and columns of a coded tensor; a stack of matrices is one tall matrix.
+fn matrix_shape(shape: &[usize]) -> Result<(usize, usize), TensorError> {
+    match shape {
+        [rows, cols] => Some((*rows, *cols)),
+        [stack, rows, cols] => stack.checked_mul(*rows).map(|rows| (rows, *cols)),
+        _ => None,
+    }
+    .ok_or_else(|| TensorError::Record {
+        what: "shape of a coded tensor",
+        found: format!("{shape:?}"),
+        expected: "2 or 3 dimensions".into(),
+    })
+}
+
+pub(super) fn not_a_float(path: &Path, name: &str, dtype: DType) -> Error {
+    Error::tensor(
+        path,
+        name,
+        TensorError::Record {
+            what: "dtype",
+            found: dtype.to_string(),
+            expected: "F32, F16 or BF16".into(),
+        },
+    )
+}
+
+/// Elements of all tensors of a shard.
+pub(super) fn n_elems(shard: &CompressedShard) -> usize {
+    let tensors = &shard.header.metadata().tensors;
+    tensors
+        .iter()
+        .fold(0, |n, t| n.saturating_add(elems(&t.shape)))
+}
+
+/// Elements of a tensor; the header was checked for overflow.
+pub(super) fn elems(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |n, &d| n.saturating_mul(d))
+}

@@ -1,0 +1,99 @@
+//! A compressed checkpoint back into a plain one.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+
+use nwc_format::{
+    DType, Header, INDEX_FILE_NAME, Limits, ModelIndex, PlainWriter, plain_header_bytes,
+};
+
+use super::compressed::{Compressed, CompressedShard, elems, n_elems};
+use crate::folder::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
+use crate::folder::{OutputDir, carry};
+use crate::options::{DecodeOptions, Job, Progress};
+use crate::{Error, Result};
+
+/// Decompresses the checkpoint in `dir` into the new folder `out`, an ordinary Hugging Face folder.
+///
+/// The folder appears whole or not at all. Runs on the rayon pool of the caller.
+///
+/// # Errors
+/// [`Error`] names the file and the tensor; nothing is left behind.
+pub fn decompress(
+    dir: impl AsRef<Path>,
+    out: impl AsRef<Path>,
+    options: &DecodeOptions,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let (in_dir, out_dir) = (dir.as_ref(), out.as_ref());
+    let out = OutputDir::create(out_dir)?;
+    let compressed = Compressed::open(in_dir, options)?;
+    let n_weights = compressed.shards.iter().map(n_elems).sum();
+    let job = Job::start(progress, "decompress", n_weights);
+    let mut headers = Vec::new();
+    for shard in &compressed.shards {
+        headers.push((
+            shard.file_name.as_str(),
+            write_shard(&compressed, shard, &out, &job)?,
+        ));
+        carry::into_plain(in_dir, &shard.header.metadata().files, &out)?;
+    }
+    drop(job);
+    if headers.len() > 1 {
+        let shards: Vec<(&str, &Header)> = headers.iter().map(|(name, h)| (*name, h)).collect();
+        let index_path = out.shown(INDEX_FILE_NAME);
+        let bytes = ModelIndex::from_shards(&shards)
+            .and_then(|index| index.to_bytes())
+            .map_err(|e| Error::container(&index_path, e))?;
+        out.write(INDEX_FILE_NAME, &bytes)?;
+    }
+    out.commit()
+}
+
+fn write_shard(
+    compressed: &Compressed,
+    shard: &CompressedShard,
+    out: &OutputDir,
+    job: &Job<'_>,
+) -> Result<Header> {
+    let shown = out.shown(&shard.file_name);
+    let wrong = |e| Error::container(&shown, e);
+    let metadata = shard.header.metadata();
+    let tensors: Vec<(String, DType, Vec<usize>)> = metadata
+        .tensors
+        .iter()
+        .map(|t| (t.name.clone(), t.dtype, t.shape.clone()))
+        .collect();
+    let reserve = plain_header_bytes(&tensors, &metadata.extra).map_err(wrong)?;
+    let path = out.file(&shard.file_name);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .map_err(|e| Error::io("create", &shown, e))?;
+    let mut writer = PlainWriter::new(file, reserve).map_err(wrong)?;
+    process_in_order(
+        &metadata.tensors,
+        |t| elems(&t.shape),
+        IN_FLIGHT_ELEMS,
+        |record| {
+            let bytes = compressed.bytes(shard, record)?;
+            job.advance(elems(&record.shape));
+            Ok(bytes)
+        },
+        |t, bytes| {
+            writer
+                .tensor(&t.name, t.dtype, &t.shape, &bytes)
+                .map_err(wrong)
+        },
+    )?;
+    let file = writer.finish(&metadata.extra).map_err(wrong)?;
+    file.sync_all().map_err(|e| Error::io("write", &shown, e))?;
+    let n_bytes = file
+        .metadata()
+        .map_err(|e| Error::io("read", &shown, e))?
+        .len();
+    let file = std::fs::File::open(&path).map_err(|e| Error::io("open", &shown, e))?;
+    Header::read(file, n_bytes, &Limits::default()).map_err(wrong)
+}

@@ -1,0 +1,46 @@
+//! What a compressed checkpoint holds, from its headers alone.
+
+use std::fs::File;
+use std::path::Path;
+
+use nwc_format::{INDEX_FILE_NAME, Limits, ShardHeader};
+
+use super::compressed::header_error;
+use crate::folder::shard_files;
+use crate::report::Inspection;
+use crate::{Error, Result};
+
+/// Lists what the compressed checkpoint in `dir` holds, from its headers alone.
+///
+/// # Errors
+/// [`Error`] where a header cannot be read.
+pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
+    let dir = dir.as_ref();
+    let (files, index) = shard_files(dir)?;
+    let mut headers = Vec::new();
+    let mut total_bytes = 0;
+    for file in &files {
+        let (header, n_bytes) = read_header(&dir.join(file))?;
+        headers.push(header);
+        total_bytes += n_bytes;
+    }
+    if index.is_some() {
+        let path = dir.join(INDEX_FILE_NAME);
+        let metadata = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?;
+        total_bytes += metadata.len();
+    }
+    headers.sort_by_key(|h| h.metadata().shard_idx);
+    Ok(Inspection::new(
+        headers.iter().map(|h| h.metadata()),
+        total_bytes,
+    ))
+}
+
+/// The header of a shard and the length of its file.
+fn read_header(path: &Path) -> Result<(ShardHeader, u64)> {
+    let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;
+    let header = ShardHeader::read(file, metadata.len(), &Limits::default())
+        .map_err(|e| header_error(path, e))?;
+    Ok((header, metadata.len()))
+}

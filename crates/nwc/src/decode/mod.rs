@@ -1,0 +1,12 @@
+//! A compressed checkpoint back: single tensors, whole folders, checks, and lists of what is in it.
+
+mod checkpoint;
+mod compressed;
+mod decompress;
+mod inspect;
+mod verify;
+
+pub use checkpoint::{Checkpoint, TensorInfo};
+pub use decompress::decompress;
+pub use inspect::inspect;
+pub use verify::{Verification, verify};

@@ -1,0 +1,112 @@
+//! From a checkpoint folder to a compressed one: survey, plan, code, write.
+
+use std::path::Path;
+
+use super::hook::{LinearCoder, Recovered};
+use super::room::Expected;
+use super::write::Writer;
+use crate::family::{self, Layer, Layers};
+use crate::folder::{OutputDir, Source, carry};
+use crate::options::{CompressOptions, Progress};
+use crate::report::Inspection;
+use crate::survey::{Guide, Plan};
+use crate::{Error, Result};
+
+/// A size that misses what was asked for by a larger share is warned about.
+const TOLERANCE: f64 = 0.005;
+
+/// Compresses the checkpoint in `model` into the new folder `out`.
+///
+/// The folder appears whole or not at all; with [`CompressOptions::dry_run`] it does not appear.
+/// Runs on the rayon pool of the caller; the bytes do not depend on its size.
+///
+/// # Errors
+/// [`Error`] names the file and the tensor; nothing is left behind.
+pub fn compress(
+    model: impl AsRef<Path>,
+    out: impl AsRef<Path>,
+    options: &CompressOptions,
+    progress: &dyn Progress,
+) -> Result<Inspection> {
+    run(model.as_ref(), out.as_ref(), options, None, progress)
+}
+
+/// As [`compress`], with linears coded and other tensors tuned by `recover`, which codes through what it is given.
+///
+/// A size that was asked for is met without recovery, which changes it little.
+///
+/// # Errors
+/// As [`compress`], and [`Error::Recovery`] with what `recover` returns.
+pub fn compress_recovered(
+    model: impl AsRef<Path>,
+    out: impl AsRef<Path>,
+    options: &CompressOptions,
+    recover: &mut Recover<'_>,
+    progress: &dyn Progress,
+) -> Result<Inspection> {
+    let recover = Some(recover);
+    run(model.as_ref(), out.as_ref(), options, recover, progress)
+}
+
+/// Tunes a model while its linears are coded.
+pub type Recover<'r> =
+    dyn FnMut(&LinearCoder<'_>) -> Result<Recovered, Box<dyn std::error::Error + Send + Sync>> + 'r;
+
+fn run(
+    model: &Path,
+    out: &Path,
+    options: &CompressOptions,
+    recover: Option<&mut Recover<'_>>,
+    progress: &dyn Progress,
+) -> Result<Inspection> {
+    options.check()?;
+    let out = match options.dry_run {
+        true => None,
+        false => Some(OutputDir::create(out)?),
+    };
+    let source = Source::open(model)?;
+    let plan = Plan::new(&source, options.embeddings, options.non_finite)?;
+    let guide = Guide::open(
+        options.statistics.as_deref(),
+        options.ablation.curvature,
+        options.ablation.feedback,
+        &plan.fingerprint,
+    )?;
+    let layers = plan
+        .coded()
+        .map(|(planned, role, shape)| Layer::new(planned, role, shape, &guide));
+    let layers = Layers::new(layers.collect(), &guide);
+    let files = carry::into_compressed(model, out.as_ref())?;
+    let room = family::room(options);
+    let expected = Expected::new(&plan, &files, &layers, room, recover.is_some())?;
+    let coder = family::plan(options, &layers, expected.sizes(&plan), progress)?;
+    let recovered = match recover {
+        Some(recover) => {
+            let linears = LinearCoder::new(&*coder, &layers, &plan);
+            recover(&linears).map_err(Error::Recovery)?
+        }
+        None => Recovered::default(),
+    };
+    let writer = Writer {
+        plan: &plan,
+        expected: &expected,
+        coder: &*coder,
+        layers: &layers,
+        recovered: &recovered,
+        progress,
+        out: out.as_ref(),
+    };
+    let inspection = writer.write()?;
+    if let Some(missed_by) = coder.missed_by(&inspection.totals)
+        && missed_by.abs() > TOLERANCE
+    {
+        tracing::warn!(
+            missed_by = format!("{:+.2} %", 100.0 * missed_by),
+            "the size differs from what was asked for"
+        );
+    }
+    if let Some(out) = out {
+        out.commit()?;
+    }
+    Ok(inspection)
+}

@@ -1,0 +1,10 @@
+//! A plain checkpoint into a compressed one.
+
+mod compress;
+mod hook;
+mod room;
+mod sink;
+mod write;
+
+pub use compress::{Recover, compress, compress_recovered};
+pub use hook::{CodedLinear, LinearCoder, Recovered};

@@ -1,0 +1,83 @@
+//! What all families have in common in decoding a matrix from its sections.
+
+use std::collections::BTreeMap;
+
+use half::f16;
+use nwc_chunk::ndarray::{Array2, Axis};
+use nwc_format::{Payload, ROLE_PAYLOAD};
+
+use super::MatrixDecoder;
+use crate::error::TensorError;
+
+/// Role of row factors tuned after coding, f16; absent where nothing was tuned.
+pub(crate) const GAINS: &str = "gains";
+
+/// Parameter: 1 where the matrix was transposed before it was coded.
+pub(crate) const TRANSPOSED: &str = "transposed";
+
+/// Parameter: ‖W−Ŵ‖²/‖W‖² with every row of unit norm, for people.
+pub(crate) const NMSE_NORMALIZED: &str = "nmse_normalized";
+
+/// Sections of a stored matrix by role, digests checked.
+pub(crate) struct StoredSections<'a> {
+    pub(crate) by_role: BTreeMap<&'a str, &'a [u8]>,
+    pub(crate) parameters: &'a BTreeMap<String, f64>,
+}
+
+impl<'a> StoredSections<'a> {
+    /// The bytes of the section `role`.
+    pub(super) fn get(&self, role: &'static str) -> Result<&'a [u8], TensorError> {
+        self.by_role
+            .get(role)
+            .copied()
+            .ok_or_else(|| TensorError::Record {
+                what: "section",
+                found: "missing".into(),
+                expected: role.into(),
+            })
+    }
+
+    /// The f16 section `role`, one value for each of `rows` rows.
+    pub(super) fn halves(&self, role: &'static str, rows: usize) -> Result<Vec<f16>, TensorError> {
+        let bytes = self.get(role)?;
+        if rows.checked_mul(2) != Some(bytes.len()) {
+            return Err(TensorError::Record {
+                what: role,
+                found: format!("{} bytes", bytes.len()),
+                expected: format!("2 for each of {rows} rows"),
+            });
+        }
+        let halves = bytes.as_chunks().0;
+        Ok(halves.iter().map(|&b| f16::from_le_bytes(b)).collect())
+    }
+
+    /// The substreams of the payload.
+    pub(super) fn substreams(&self) -> Result<Vec<&'a [u8]>, TensorError> {
+        Ok(Payload::parse(self.get(ROLE_PAYLOAD)?)?)
+    }
+}
+
+/// Decodes a tensor that is stored as a `rows` × `cols` matrix.
+pub(crate) fn decode(
+    decoder: &dyn MatrixDecoder,
+    stored: &StoredSections<'_>,
+    rows: usize,
+    cols: usize,
+) -> Result<Array2<f32>, TensorError> {
+    let is_transposed = stored.parameters.contains_key(TRANSPOSED);
+    let (rows, cols) = match is_transposed {
+        true => (cols, rows),
+        false => (rows, cols),
+    };
+    let mut decoded = decoder.decode(stored, rows, cols)?;
+    if stored.by_role.contains_key(GAINS) {
+        let gains = stored.halves(GAINS, rows)?;
+        for (mut row, gain) in decoded.axis_iter_mut(Axis(0)).zip(gains) {
+            row *= gain.to_f32();
+        }
+    }
+    Ok(match is_transposed {
+        true => decoded.t().as_standard_layout().into_owned(),
+        false => decoded,
+    })
+}

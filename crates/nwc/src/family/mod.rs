@@ -1,0 +1,159 @@
+//! Codec families: the one seam between the facade and how a matrix is coded.
+//!
+//! A family plans one compression ([`plan`]), codes a matrix to sections ([`MatrixCoder`]), says what the header must
+//! have room for ([`Room`]), and decodes sections to a matrix ([`MatrixDecoder`]).
+//! [`plan`], [`room`] and [`decoder`] are the only places that tell families apart.
+
+#[cfg(feature = "encode")]
+mod codec_file;
+#[cfg(feature = "encode")]
+mod coded;
+#[cfg(feature = "encode")]
+mod layers;
+mod matrix;
+#[cfg(feature = "neural")]
+mod neural;
+#[cfg(feature = "encode")]
+mod pretrained;
+mod trellis;
+
+use std::fmt;
+
+use nwc_chunk::ndarray::Array2;
+#[cfg(feature = "encode")]
+use nwc_chunk::ndarray::ArrayView2;
+use nwc_codec::Codec;
+
+use crate::error::TensorError;
+use crate::options::DecodeOptions;
+#[cfg(feature = "encode")]
+use crate::options::{CodecChoice, CompressOptions, Progress};
+#[cfg(feature = "encode")]
+use crate::report::Totals;
+use crate::{Error, Result};
+
+#[cfg(feature = "encode")]
+pub(crate) use codec_file::CodecFile;
+#[cfg(feature = "encode")]
+pub use coded::CodedMatrix;
+#[cfg(feature = "encode")]
+pub(crate) use layers::{Layer, Layers};
+#[cfg(feature = "encode")]
+pub(crate) use matrix::{GAINS, TRANSPOSED};
+pub(crate) use matrix::{NMSE_NORMALIZED, StoredSections, decode};
+#[cfg(feature = "encode")]
+pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
+
+/// A codec of one family, ready to decode.
+pub(crate) trait MatrixDecoder: fmt::Debug + Send + Sync {
+    /// Decodes a `rows` × `cols` matrix, `[out, in]`; memory is taken only for what the sections bear out.
+    fn decode(
+        &self,
+        stored: &StoredSections<'_>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Array2<f32>, TensorError>;
+}
+
+/// A family planned for one compression.
+#[cfg(feature = "encode")]
+pub(crate) trait MatrixCoder: fmt::Debug + Send + Sync {
+    /// The codec files that decoding needs.
+    fn codecs(&self) -> &[CodecFile];
+
+    /// Codes `weights`, `[out, in]`, in place of the checkpoint's own for `layer`; gives what the decoder will make of it,
+    /// too.
+    fn code(
+        &self,
+        layer: &Layer<'_>,
+        weights: ArrayView2<'_, f32>,
+    ) -> Result<(CodedMatrix, Array2<f32>)>;
+
+    /// By which share `totals` miss the size that was asked for; `None` where none was.
+    fn missed_by(&self, totals: &Totals) -> Option<f64>;
+}
+
+/// What a record and the sections of a coded matrix may say at most: how much room the header needs.
+#[cfg(feature = "encode")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Name of the family.
+    pub(crate) family: &'static str,
+    /// Names of the parameters that a matrix may have.
+    pub(crate) parameters: &'static [&'static str],
+    /// Roles of the sections that a matrix may have.
+    pub(crate) roles: &'static [&'static str],
+    /// Codec files.
+    pub(crate) n_codecs: usize,
+}
+
+/// What a rate is reckoned from.
+#[cfg(feature = "encode")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Bytes of the output beside coded matrices and codec files.
+    pub(crate) other_bytes: u64,
+    /// Parameters of the checkpoint, tied ones once.
+    pub(crate) n_params: usize,
+}
+
+/// What the family of `options` needs room for.
+#[cfg(feature = "encode")]
+pub(crate) fn room(options: &CompressOptions) -> Room {
+    match options.codec {
+        CodecChoice::Trellis { .. } => trellis::ROOM,
+        CodecChoice::Pretrained { .. } | CodecChoice::File(_) => neural::ROOM,
+    }
+}
+
+/// Plans the compression of `layers` as `options` ask for.
+#[cfg(feature = "encode")]
+pub(crate) fn plan<'a>(
+    options: &CompressOptions,
+    layers: &'a Layers<'a>,
+    sizes: Sizes,
+    progress: &dyn Progress,
+) -> Result<Box<dyn MatrixCoder + 'a>> {
+    Ok(match &options.codec {
+        CodecChoice::Trellis { target, n_states } => {
+            let request = trellis::Request {
+                target: *target,
+                n_states: *n_states,
+                embedding_bits: options.embedding_bits,
+                steps: options.ablation.steps,
+                sizes,
+            };
+            Box::new(trellis::plan(request, layers, progress)?)
+        }
+        CodecChoice::Pretrained { lambda } => {
+            let has_tables = layers.all().iter().any(|l| !l.role.is_linear());
+            let codecs = pretrained::for_lambda(*lambda, has_tables)?;
+            Box::new(neural::plan(codecs, options, layers)?)
+        }
+        CodecChoice::File(path) => {
+            Box::new(neural::plan(vec![CodecFile::read(path)?], options, layers)?)
+        }
+    })
+}
+
+/// The codec in `bytes`, which errors call `name`, ready to decode.
+pub(crate) fn decoder(
+    name: &str,
+    bytes: &[u8],
+    options: &DecodeOptions,
+) -> Result<Box<dyn MatrixDecoder>> {
+    let wrong = |source| Error::Codec {
+        name: name.into(),
+        source,
+    };
+    #[cfg(not(feature = "neural"))]
+    let _ = options;
+    Ok(match Codec::from_bytes(bytes).map_err(wrong)? {
+        #[cfg(feature = "neural")]
+        Codec::Neural(codec) => {
+            let backend = options.synthesis.as_deref();
+            Box::new(neural::NeuralDecoder::new(*codec, backend).map_err(wrong)?)
+        }
+        Codec::Trellis(codec) => Box::new(trellis::TrellisDecoder::new(*codec)),
+    })
+}

@@ -1,0 +1,61 @@
+//! Sections to a matrix with a learned codec.
+
+use nwc_chunk::ndarray::{Array1, Array2};
+use nwc_chunk::{ChunkLayout, Parallelism, denormalize_rows_in_place};
+use nwc_codec::{NeuralCodec, SynthesisBackend, Synthesizer};
+
+use super::SCALES;
+use super::levels::stored_levels;
+use crate::error::TensorError;
+use crate::family::{MatrixDecoder, StoredSections};
+
+/// A learned codec, with its synthesis where it will run.
+#[derive(Debug)]
+pub(crate) struct NeuralDecoder {
+    codec: NeuralCodec,
+    /// `None` for the codec's own.
+    synthesizer: Option<Box<dyn Synthesizer>>,
+}
+
+impl NeuralDecoder {
+    /// Brings the synthesis of `codec` to `backend`.
+    pub(crate) fn new(
+        codec: NeuralCodec,
+        backend: Option<&dyn SynthesisBackend>,
+    ) -> nwc_codec::Result<Self> {
+        let synthesizer = backend.map(|backend| backend.load(&codec)).transpose()?;
+        Ok(Self { codec, synthesizer })
+    }
+}
+
+impl MatrixDecoder for NeuralDecoder {
+    fn decode(
+        &self,
+        stored: &StoredSections<'_>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Array2<f32>, TensorError> {
+        let config = self.codec.config();
+        let layout = ChunkLayout::new(rows, cols, config.chunk_len)?;
+        // Rows are borne out by their scales, columns by the number of substreams: nothing large is taken before.
+        let scales = Array1::from(stored.halves(SCALES, rows)?);
+        let substreams = stored.substreams()?;
+        self.codec
+            .check_substreams(substreams.len(), cols, layout.n_chunks_per_col())?;
+        let levels = stored_levels(stored, config.n_quality_levels(), cols)?;
+        let chunk_levels = layout.chunk_levels(&levels)?;
+        let symbols = self.codec.decode_columns(
+            &substreams,
+            &chunk_levels,
+            layout.n_chunks_per_col(),
+            Parallelism::Rayon,
+        )?;
+        let here: &dyn Synthesizer = &self.codec;
+        let synthesizer = self.synthesizer.as_deref().unwrap_or(here);
+        let chunks = synthesizer.synthesize(symbols.view(), &chunk_levels)?;
+        let mut decoded = Array2::zeros((rows, cols));
+        layout.scatter(chunks.view(), decoded.view_mut())?;
+        denormalize_rows_in_place(decoded.view_mut(), scales.view())?;
+        Ok(decoded)
+    }
+}

@@ -1,0 +1,37 @@
+//! The learned codec as a family: row scales, chunks down the columns, quality levels.
+
+#[cfg(feature = "encode")]
+mod coder;
+mod decoder;
+mod levels;
+#[cfg(feature = "encode")]
+mod plan;
+#[cfg(feature = "encode")]
+mod states;
+
+#[cfg(feature = "encode")]
+use super::Room;
+#[cfg(feature = "encode")]
+use super::matrix::{GAINS, NMSE_NORMALIZED, TRANSPOSED};
+
+pub(super) use decoder::NeuralDecoder;
+#[cfg(feature = "encode")]
+pub(super) use plan::plan;
+
+/// Name of the family in records.
+#[cfg(feature = "encode")]
+const FAMILY: &str = "neural";
+/// Role of the row scales, f16.
+const SCALES: &str = nwc_format::ROLE_SCALES;
+/// Role of the columns' quality levels, packed little end first; absent where all are the same.
+const LEVELS: &str = nwc_format::ROLE_LEVELS;
+/// Parameter: the level of all columns, where there is only one.
+const UNIFORM_LEVEL: &str = "level";
+
+#[cfg(feature = "encode")]
+pub(super) const ROOM: Room = Room {
+    family: FAMILY,
+    parameters: &[NMSE_NORMALIZED, UNIFORM_LEVEL, TRANSPOSED],
+    roles: &[nwc_format::ROLE_PAYLOAD, SCALES, LEVELS, GAINS],
+    n_codecs: 2,
+};

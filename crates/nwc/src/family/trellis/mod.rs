@@ -1,0 +1,36 @@
+//! The trellis as a family: one step for the whole model, tables fitted to a sample of it.
+
+#[cfg(feature = "encode")]
+mod coder;
+mod decoder;
+#[cfg(feature = "encode")]
+mod plan;
+#[cfg(feature = "encode")]
+mod rows;
+#[cfg(feature = "encode")]
+mod sample;
+#[cfg(feature = "encode")]
+mod search;
+
+#[cfg(feature = "encode")]
+use super::Room;
+#[cfg(feature = "encode")]
+use super::matrix::{GAINS, NMSE_NORMALIZED, TRANSPOSED};
+
+pub(super) use decoder::TrellisDecoder;
+#[cfg(feature = "encode")]
+pub(super) use plan::{Request, plan};
+
+/// Name of the family in records.
+#[cfg(feature = "encode")]
+const FAMILY: &str = "trellis";
+/// Role of the steps and predicted scales.
+const SCALES: &str = nwc_format::ROLE_SCALES;
+
+#[cfg(feature = "encode")]
+pub(super) const ROOM: Room = Room {
+    family: FAMILY,
+    parameters: &[NMSE_NORMALIZED, TRANSPOSED],
+    roles: &[nwc_format::ROLE_PAYLOAD, SCALES, GAINS],
+    n_codecs: 1,
+};

@@ -1,0 +1,213 @@
+//! A plain Hugging Face checkpoint folder, opened for reading.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nwc_format::{DType, Header, INDEX_FILE_NAME, Limits, ModelIndex};
+
+use super::mapped::MappedFile;
+use crate::{Error, Result};
+
+/// Key of the metadata entry that marks a shard as compressed.
+pub(crate) const NWC_KEY: &str = "nwc";
+
+/// Where one tensor of a plain checkpoint lies.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceTensor {
+    pub(crate) name: String,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<usize>,
+    /// Byte range in the shard's file.
+    start: usize,
+    end: usize,
+}
+
+impl SourceTensor {
+    /// Length in bytes.
+    #[cfg(feature = "encode")]
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Number of elements.
+    #[cfg(feature = "encode")]
+    pub(crate) fn n_elems(&self) -> usize {
+        // The parser has checked that the product times the size fits the file.
+        self.shape.iter().product()
+    }
+}
+
+/// One file of a plain checkpoint, tensors in the order of their bytes.
+#[derive(Debug)]
+pub(crate) struct SourceShard {
+    pub(crate) file_name: String,
+    file: MappedFile,
+    pub(crate) tensors: Vec<SourceTensor>,
+    /// The file's own `__metadata__`, such as `format: pt`.
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+impl SourceShard {
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The bytes of one of this shard's tensors.
+    pub(crate) fn bytes(&self, tensor: &SourceTensor) -> &[u8] {
+        self.file.get(tensor.start..tensor.end).unwrap_or_default()
+    }
+
+    /// Gives the memory of a tensor's bytes back; they can be read again.
+    pub(crate) fn forget(&self, tensor: &SourceTensor) {
+        self.file.forget(tensor.start..tensor.end);
+    }
+}
+
+/// A plain checkpoint: its shards, mapped, and its folder.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) dir: PathBuf,
+    pub(crate) shards: Vec<SourceShard>,
+    pub(crate) index: Option<ModelIndex>,
+}
+
+impl Source {
+    /// Opens the checkpoint in `dir`, every shard's header checked.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        let (files, index) = shard_files(dir)?;
+        let shards = files
+            .iter()
+            .map(|name| open_shard(&dir.join(name), name))
+            .collect::<Result<Vec<_>>>()?;
+        let source = Self {
+            dir: dir.into(),
+            shards,
+            index,
+        };
+        source.check_index()?;
+        Ok(source)
+    }
+
+    /// All tensors with the shard that holds them.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&SourceShard, &SourceTensor)> {
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.tensors.iter().map(move |tensor| (shard, tensor)))
+    }
+
+    fn check_index(&self) -> Result<()> {
+        let mut seen = HashMap::new();
+        for (shard, tensor) in self.tensors() {
+            if let Some(other) = seen.insert(tensor.name.as_str(), shard.file_name.as_str()) {
+                return Err(Error::Header {
+                    path: shard.path().into(),
+                    detail: format!("tensor {} is in {other} too", tensor.name),
+                });
+            }
+        }
+        let Some(index) = &self.index else {
+            return Ok(());
+        };
+        for (name, file) in &index.weight_map {
+            match seen.get(name.as_str()) {
+                Some(found) if found == file => {}
+                found => {
+                    return Err(Error::IndexMismatch {
+                        index: self.dir.join(INDEX_FILE_NAME),
+                        shard: self.dir.join(file),
+                        tensor: name.clone(),
+                        in_index: format!("it is in {file}"),
+                        in_shard: match found {
+                            Some(other) => format!("it is in {other}"),
+                            None => "there is none".into(),
+                        },
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The weight files of the checkpoint in `dir`, from its index where it has one.
+pub(crate) fn shard_files(dir: &Path) -> Result<(Vec<String>, Option<ModelIndex>)> {
+    let index_path = dir.join(INDEX_FILE_NAME);
+    if index_path.is_file() {
+        let bytes = fs::read(&index_path).map_err(|e| Error::io("read", &index_path, e))?;
+        let index = ModelIndex::parse(&bytes, &Limits::default())
+            .map_err(|e| Error::container(&index_path, e))?;
+        let mut files = Vec::new();
+        for (tensor, file) in &index.weight_map {
+            if files.contains(file) {
+                continue;
+            }
+            let shard = dir.join(file);
+            if !shard.is_file() {
+                return Err(Error::MissingShard {
+                    index: index_path,
+                    shard,
+                    tensor: tensor.clone(),
+                });
+            }
+            files.push(file.clone());
+        }
+        files.sort();
+        return Ok((files, Some(index)));
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|e| Error::io("read the folder", dir, e))? {
+        let entry = entry.map_err(|e| Error::io("read the folder", dir, e))?;
+        if let Ok(name) = entry.file_name().into_string()
+            && is_shard_name(&name)
+            && entry.path().is_file()
+        {
+            files.push(name);
+        }
+    }
+    if files.iter().any(|name| name == "model.safetensors") {
+        // Other safetensors files beside it are adapters or copies in another precision.
+        files = vec!["model.safetensors".into()];
+    }
+    if files.is_empty() {
+        return Err(Error::NotACheckpoint { path: dir.into() });
+    }
+    files.sort();
+    Ok((files, None))
+}
+
+/// Whether a file of that name holds weights in safetensors.
+pub(crate) fn is_shard_name(name: &str) -> bool {
+    name.ends_with(".safetensors") && !name.starts_with('.')
+}
+
+fn open_shard(path: &Path, file_name: &str) -> Result<SourceShard> {
+    let file = MappedFile::open(path)?;
+    let wrong = |e| Error::container(path, e);
+    let n_bytes = file.len() as u64;
+    let limits = Limits::default();
+
+    let header = Header::parse(&file, n_bytes, &limits).map_err(wrong)?;
+    let metadata = header.metadata().clone();
+    if metadata.contains_key(NWC_KEY) {
+        return Err(Error::AlreadyCompressed { path: path.into() });
+    }
+    let tensors = header
+        .entries()
+        .iter()
+        .map(|entry| SourceTensor {
+            name: entry.name.clone(),
+            dtype: entry.dtype,
+            shape: entry.shape.clone(),
+            // The parser has checked that every range lies in the file, which is mapped.
+            start: entry.range.start as usize,
+            end: entry.range.end as usize,
+        })
+        .collect();
+    Ok(SourceShard {
+        file_name: file_name.into(),
+        file,
+        tensors,
+        metadata,
+    })
+}

@@ -1,0 +1,41 @@
+//! Telling a caller how far a job is.
+
+/// Told of progress; calls come from several threads.
+pub trait Progress: Sync {
+    /// `n_weights` are about to be worked on.
+    fn start(&self, what: &str, n_weights: u64);
+    /// `n_weights` more are done.
+    fn advance(&self, n_weights: u64);
+    /// The work announced last is over, or has failed.
+    fn finish(&self);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoProgress;
+
+impl Progress for NoProgress {
+    fn start(&self, _what: &str, _n_weights: u64) {}
+    fn advance(&self, _n_weights: u64) {}
+    fn finish(&self) {}
+}
+
+/// One announced piece of work; it is finished when this is dropped, on errors too.
+pub(crate) struct Job<'a>(&'a dyn Progress);
+
+impl<'a> Job<'a> {
+    pub(crate) fn start(progress: &'a dyn Progress, what: &str, n_weights: usize) -> Self {
+        progress.start(what, n_weights as u64);
+        Self(progress)
+    }
+
+    pub(crate) fn advance(&self, n_weights: usize) {
+        self.0.advance(n_weights as u64);
+    }
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}

@@ -1,0 +1,235 @@
+//! Which tensor is coded, which is stored as it is, and why.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use nwc_format::{Digest, DigestBuilder};
+use rayon::prelude::*;
+
+use crate::folder::{Source, SourceShard, SourceTensor, dtype};
+use crate::options::{Embeddings, NonFinite};
+use crate::role::Role;
+use crate::{Error, Result};
+
+/// Tensors of fewer elements cost more in tables and side information than coding saves.
+const MIN_CODED_ELEMS: usize = 4096;
+/// Matrices of fewer rows give a chunk nothing to work on.
+const MIN_CODED_ROWS: usize = 16;
+
+/// What happens to one tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Treatment {
+    /// Coded as a matrix; leading dimensions of a stack of experts are folded into the rows.
+    Code {
+        role: Role,
+        rows: usize,
+        cols: usize,
+    },
+    /// Stored as it is.
+    Kept { reason: String },
+    /// The same bytes as another tensor.
+    TiedTo { name: String },
+}
+
+/// One tensor with its treatment.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    pub(crate) shard: &'a SourceShard,
+    pub(crate) tensor: &'a SourceTensor,
+    pub(crate) treatment: Treatment,
+}
+
+impl Planned<'_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.shard.bytes(self.tensor)
+    }
+
+    /// The weights as f32, flat.
+    pub(crate) fn weights(&self) -> Vec<f32> {
+        // Only codable dtypes are planned for coding.
+        let weights = dtype::to_f32(self.tensor.dtype, self.bytes()).unwrap_or_default();
+        self.shard.forget(self.tensor);
+        weights
+    }
+}
+
+/// The whole checkpoint's plan, shard by shard, with the model's fingerprint.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) shards: Vec<Vec<Planned<'a>>>,
+    pub(crate) fingerprint: Digest,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(
+        source: &'a Source,
+        embeddings: Embeddings,
+        non_finite: NonFinite,
+    ) -> Result<Self> {
+        let tensors: Vec<_> = source.tensors().collect();
+        // One pass over the bytes serves fingerprint, tied tensors and the search for NaN.
+        let scanned = tensors
+            .par_iter()
+            .map(|(shard, tensor)| scan(shard, tensor, non_finite))
+            .collect::<Result<Vec<_>>>()?;
+        let mut first_of: HashMap<(Digest, &[usize]), &str> = HashMap::new();
+        let mut shards: Vec<Vec<Planned<'a>>> = Vec::new();
+        let mut current: Option<&str> = None;
+        for ((shard, tensor), scan) in tensors.iter().zip(&scanned) {
+            if current != Some(shard.file_name.as_str()) {
+                shards.push(Vec::new());
+                current = Some(&shard.file_name);
+            }
+            let first = *first_of
+                .entry((scan.digest, tensor.shape.as_slice()))
+                .or_insert(&tensor.name);
+            let treatment = if first != tensor.name && tensor.n_elems() >= MIN_CODED_ELEMS {
+                Treatment::TiedTo { name: first.into() }
+            } else if scan.has_non_finite {
+                Treatment::Kept {
+                    reason: "it holds NaN or infinity".into(),
+                }
+            } else {
+                treatment_of(tensor, embeddings)
+            };
+            if let Some(planned) = shards.last_mut() {
+                planned.push(Planned {
+                    shard,
+                    tensor,
+                    treatment,
+                });
+            }
+        }
+        let mut names: Vec<_> = tensors.iter().zip(&scanned).collect();
+        names.sort_by_key(|((_, tensor), _)| &tensor.name);
+        let mut hasher = DigestBuilder::new();
+        for ((_, tensor), scan) in names {
+            hasher.update(
+                format!("{}\0{}\0{:?}\0", tensor.name, tensor.dtype, tensor.shape).as_bytes(),
+            );
+            hasher.update(scan.digest.as_bytes());
+        }
+        Ok(Self {
+            shards,
+            fingerprint: hasher.finish(),
+        })
+    }
+
+    /// All tensors, in file order.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Planned<'a>> {
+        self.shards.iter().flatten()
+    }
+
+    /// All tensors that are coded, in file order, with role and shape `(rows, cols)` as they are stored.
+    pub(crate) fn coded(&self) -> impl Iterator<Item = (&Planned<'a>, Role, (usize, usize))> {
+        self.tensors().filter_map(|p| match p.treatment {
+            Treatment::Code { role, rows, cols } => Some((p, role, (rows, cols))),
+            _ => None,
+        })
+    }
+
+    /// File names of the shards.
+    pub(crate) fn shard_names(&self) -> impl Iterator<Item = &'a str> {
+        let first =
+            |planned: &Vec<Planned<'a>>| planned.first().map(|p| p.shard.file_name.as_str());
+        self.shards.iter().filter_map(first)
+    }
+}
+
+/// The fingerprint of the plain checkpoint in `dir`: over names, dtypes, shapes and bytes of all tensors, in
+/// order of names. Statistics carry it, so that they are not used with another model.
+///
+/// # Errors
+/// [`Error`] names the file that cannot be read.
+pub fn fingerprint(dir: impl AsRef<Path>) -> Result<String> {
+    let source = Source::open(dir.as_ref())?;
+    let plan = Plan::new(&source, Embeddings::Keep, NonFinite::Keep)?;
+    Ok(plan.fingerprint.to_string())
+}
+
+struct Scan {
+    digest: Digest,
+    has_non_finite: bool,
+}
+
+fn scan(shard: &SourceShard, tensor: &SourceTensor, non_finite: NonFinite) -> Result<Scan> {
+    let bytes = shard.bytes(tensor);
+    let digest = Digest::of(bytes);
+    let first = first_non_finite(tensor, bytes);
+    shard.forget(tensor);
+    if let (Some((element_idx, value)), NonFinite::Refuse) = (first, non_finite) {
+        return Err(Error::NonFinite {
+            path: shard.path().into(),
+            tensor: tensor.name.clone(),
+            element_idx,
+            value,
+        });
+    }
+    Ok(Scan {
+        digest,
+        has_non_finite: first.is_some(),
+    })
+}
+
+fn first_non_finite(tensor: &SourceTensor, bytes: &[u8]) -> Option<(usize, f32)> {
+    // Blocks, so that a large tensor is not expanded whole.
+    const BLOCK_ELEMS: usize = 1 << 14;
+    if !dtype::is_codable(tensor.dtype) {
+        return None;
+    }
+    let block_bytes = BLOCK_ELEMS * tensor.dtype.size();
+    bytes
+        .chunks(block_bytes)
+        .enumerate()
+        .find_map(|(i, block)| {
+            let values = dtype::to_f32(tensor.dtype, block)?;
+            let at = values.iter().position(|v| !v.is_finite())?;
+            Some((i * BLOCK_ELEMS + at, values[at]))
+        })
+}
+
+fn treatment_of(tensor: &SourceTensor, embeddings: Embeddings) -> Treatment {
+    let kept = |reason: String| Treatment::Kept { reason };
+    if !dtype::is_codable(tensor.dtype) {
+        return kept(format!("dtype {} is not coded", tensor.dtype));
+    }
+    let (rows, cols) = match tensor.shape.as_slice() {
+        [rows, cols] => (*rows, *cols),
+        [stack, rows, cols] => (stack * rows, *cols),
+        shape => return kept(format!("{} dimensions, coded are 2 and 3", shape.len())),
+    };
+    let n_elems = tensor.n_elems();
+    if n_elems < MIN_CODED_ELEMS {
+        return kept(format!("{n_elems} elements, coded from {MIN_CODED_ELEMS}"));
+    }
+    if rows < MIN_CODED_ROWS {
+        return kept(format!("{rows} rows, coded from {MIN_CODED_ROWS}"));
+    }
+    if is_router(&tensor.name) {
+        return kept("a router's choices are not to be disturbed".into());
+    }
+    let role = Role::of(&tensor.name);
+    if !role.is_linear() && embeddings == Embeddings::Keep {
+        return kept("embeddings are kept as asked".into());
+    }
+    Treatment::Code { role, rows, cols }
+}
+
+fn is_router(name: &str) -> bool {
+    name.ends_with("block_sparse_moe.gate.weight")
+        || name.ends_with("mlp.gate.weight")
+        || name.ends_with("router.weight")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routers_by_name() {
+        assert!(is_router("model.layers.0.block_sparse_moe.gate.weight"));
+        assert!(is_router("model.layers.0.mlp.gate.weight"));
+        assert!(!is_router("model.layers.0.mlp.gate_proj.weight"));
+        assert!(!is_router("model.layers.0.self_attn.q_proj.weight"));
+    }
+}
