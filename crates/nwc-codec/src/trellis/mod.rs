@@ -81,7 +81,7 @@ pub(crate) use file::FAMILY;
 pub use fit::{FitSample, SymbolCounts};
 pub use quantizer::{SequenceQuantizer, TrellisQuantizer};
 pub use reconstruction::Reconstruction;
-pub use scale_prediction::ScalePrediction;
+pub use scale_prediction::{ScaleLogs, ScalePrediction};
 pub use scales::TensorScales;
 pub use steps::{D_FLOOR, FISHER_FLOOR, StepAllocation, StepBasis, StepFactors};
 pub use stream::{check_substreams, decode, encode, ideal_bits, substream_columns};

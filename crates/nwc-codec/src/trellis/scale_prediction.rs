@@ -23,8 +23,15 @@ pub struct ScalePrediction {
     pub cols: Vec<i8>,
 }
 
-impl ScalePrediction {
-    /// Fits the prediction to `weights`, `[out, in]`, under the steps that `factors` gives at `delta`.
+/// The same before rounding: base-2 logarithms, which another step only moves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScaleLogs {
+    rows: Vec<f64>,
+    cols: Vec<f64>,
+}
+
+impl ScaleLogs {
+    /// Fits the scales of `weights`, `[out, in]`, under the steps that `factors` gives at `delta`.
     ///
     /// `r_i² = mean_j u_ij² / c_j²` and `c_j² = mean_i u_ij² / r_i²` in turn, with `u_ij = w_ij / step_ij`:
     /// the most likely separable variance of a Gaussian. Then the columns' mean logarithm is moved to the rows.
@@ -64,9 +71,27 @@ impl ScalePrediction {
         let live: Vec<f64> = col_logs.iter().copied().filter(|x| x.is_finite()).collect();
         let shift = live.iter().sum::<f64>() / live.len().max(1) as f64;
         Ok(Self {
-            rows: indices(row_logs.iter().map(|x| x + shift)),
-            cols: indices(col_logs.iter().map(|x| x - shift)),
+            rows: row_logs.iter().map(|x| x + shift).collect(),
+            cols: col_logs.iter().map(|x| x - shift).collect(),
         })
+    }
+
+    /// The prediction for steps that are `2^octaves` times those of the fit.
+    pub fn at(&self, octaves: f64) -> ScalePrediction {
+        ScalePrediction {
+            rows: indices(self.rows.iter().map(|x| x - octaves)),
+            cols: indices(self.cols.iter().copied()),
+        }
+    }
+}
+
+impl ScalePrediction {
+    /// [`ScaleLogs::fit`], rounded.
+    ///
+    /// # Errors
+    /// As [`ScaleLogs::fit`].
+    pub fn fit(weights: ArrayView2<'_, f32>, factors: &StepFactors, delta: f32) -> Result<Self> {
+        Ok(ScaleLogs::fit(weights, factors, delta)?.at(0.0))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Some columns of each matrix: what tables are fitted to and rates are predicted from.
 
 use nwc_chunk::ndarray::{Array2, ArrayView2, Axis};
-use nwc_codec::trellis::{ScalePrediction, StepBasis, StepFactors, TensorScales, TrellisCodec};
+use nwc_codec::trellis::{
+    ScaleLogs, ScalePrediction, StepBasis, StepFactors, TensorScales, TrellisCodec,
+};
 
 use super::coder::TrellisCoder;
 use crate::Result;
@@ -27,8 +29,10 @@ pub(super) struct Sample<'a> {
     pub(super) columns: Array2<f32>,
     pub(super) col_idx: Vec<usize>,
     pub(super) factors: StepFactors,
-    /// Of the whole matrix, at a step of 1.
-    prediction: ScalePrediction,
+    /// Of the whole matrix, at a step of 1 before any refinement.
+    logs: ScaleLogs,
+    /// Bits a weight by which the matrix is coded finer.
+    refined: f64,
     pub(super) basis: StepBasis,
     /// Half of the mean log2 of squared weight over squared step at a step of 1: the rate up to a constant.
     pub(super) log2_ratio: f64,
@@ -60,8 +64,7 @@ impl<'a> Sample<'a> {
             tracing::warn!(name, "output Fisher is all zeros, steps are set without it");
         }
         let factors = allocation.factors;
-        let prediction =
-            ScalePrediction::fit(weights.view(), &factors, 1.0).map_err(|e| layer.wrong(e))?;
+        let logs = ScaleLogs::fit(weights.view(), &factors, 1.0).map_err(|e| layer.wrong(e))?;
         let n_sampled = ((cols as f64 * share).ceil() as usize).clamp(1, cols.max(1));
         let col_idx = evenly_spaced(n_sampled, cols);
         let columns = weights.select(Axis(1), &col_idx);
@@ -73,7 +76,8 @@ impl<'a> Sample<'a> {
             columns,
             col_idx,
             factors,
-            prediction,
+            logs,
+            refined: 0.0,
             basis: allocation.basis,
             log2_ratio,
             row_importance: row_importance.iter().map(|&g| f64::from(g)).collect(),
@@ -85,6 +89,7 @@ impl<'a> Sample<'a> {
     pub(super) fn refine(&mut self, bits: f64) {
         self.factors = self.factors.shifted(-bits as f32);
         self.log2_ratio += bits;
+        self.refined += bits;
     }
 
     /// Weights of the whole matrix.
@@ -105,13 +110,7 @@ impl<'a> Sample<'a> {
 
     /// Steps and predicted scales of the whole matrix.
     pub(super) fn whole_scales(&self, delta: f64) -> TensorScales {
-        // The fit at another step differs by that step alone, up to rounding.
-        let shift = (-4.0 * delta.log2()).round();
-        let shifted = |k: &i8| (f64::from(*k) + shift).clamp(-127.0, 127.0) as i8;
-        let prediction = ScalePrediction {
-            rows: self.prediction.rows.iter().map(shifted).collect(),
-            cols: self.prediction.cols.clone(),
-        };
+        let prediction = self.logs.at(delta.log2() - self.refined);
         TensorScales::new(&self.factors, &prediction, delta as f32)
     }
 
