@@ -85,7 +85,6 @@ mod tests {
         LayerStatistics {
             hessian: Some(Hessian::new(array![[2.0, 1.0], [1.0, 6.0]].into(), 10).unwrap()),
             output_fisher: Some(vec![1.0, 1.0, 1.0]),
-            output_moments: None,
             curvature: Some(Curvature {
                 cols: Hessian::new(array![[3.0, 0.0], [0.0, 1.0]].into(), 4).unwrap(),
                 rows: vec![1.0, 2.0, 1.0],

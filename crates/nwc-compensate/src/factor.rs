@@ -39,8 +39,6 @@ pub enum ColumnOrder {
     /// The column with the largest diagonal of `H` first, so that its error has the most columns left to be made up
     /// for in: GPTQ's "act-order".
     Importance,
-    /// First column first.
-    FirstToLast,
 }
 
 /// The factor `L D Lᵀ` of a damped Hessian: unit lower-triangular `L`, diagonal `D`.
@@ -179,7 +177,6 @@ fn positions(hessian: &Hessian, order: ColumnOrder) -> Vec<usize> {
     let mut columns: Vec<usize> = (0..hessian.dim()).collect();
     match order {
         ColumnOrder::Natural => {}
-        ColumnOrder::FirstToLast => columns.reverse(),
         ColumnOrder::Importance => {
             let diagonal = hessian.diagonal();
             columns.sort_by(|&a, &b| diagonal[a].total_cmp(&diagonal[b]));

@@ -11,8 +11,6 @@ pub struct LayerStatistics {
     /// `E[g_i²]` for every output row, `[out]`: `g` is the gradient of the log-likelihood (in nats, labels drawn
     /// from the model) with respect to the layer's output at one token.
     pub output_fisher: Option<Vec<f32>>,
-    /// `E[g gᵀ]` in diagonal blocks from the first output row on, together `[out, out]`; `g` as above.
-    pub output_moments: Option<Vec<Hessian>>,
     /// What errors cost whole sequences; see [`LayerStatistics::guided_by_curvature`].
     pub curvature: Option<Curvature>,
 }
@@ -28,10 +26,6 @@ impl LayerStatistics {
         }
         if let Some(fisher) = &self.output_fisher {
             check_fisher(fisher, n_rows)?;
-        }
-        if let Some(blocks) = &self.output_moments {
-            let rows = blocks.iter().map(Hessian::dim).sum();
-            check_len("output moments", rows, n_rows)?;
         }
         if let Some(curvature) = &self.curvature {
             curvature.check(n_rows, n_cols)?;
@@ -74,7 +68,6 @@ mod tests {
         let statistics = LayerStatistics {
             hessian: Some(Hessian::new(Array2::eye(dim).into(), 1).unwrap()),
             output_fisher: Some(fisher.to_vec()),
-            output_moments: None,
             curvature: None,
         };
         let found = statistics.check(2, 3).map_err(|err| err.to_string());

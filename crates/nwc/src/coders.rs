@@ -12,7 +12,7 @@ use crate::coder::{CodedMatrix, NeuralCoder, TRANSPOSED, TrellisCoder, tensor_sc
 use crate::error::TensorError;
 use crate::factors::LayerFactors;
 use crate::latent_states;
-use crate::options::{CodecChoice, CompressOptions, Feedback, Progress, QualityLevels};
+use crate::options::{CodecChoice, CompressOptions, Progress, QualityLevels};
 use crate::plan::{Plan, Planned, Role};
 use crate::report::Totals;
 use crate::statistics::Statistics;
@@ -52,20 +52,6 @@ pub(crate) struct Coders<'a> {
     /// For linear weights, and for embeddings where that is another one.
     codecs: Vec<LoadedCodec>,
     trellis: Option<TrellisPlan>,
-}
-
-/// Refuses feedback between rows that nothing is known for.
-fn check_row_feedback(options: &CompressOptions, statistics: Option<&Statistics>) -> Result<()> {
-    let is_asked_for = options.feedback.is_some_and(|feedback| feedback.rows);
-    let is_known = statistics.is_some_and(|s| !s.info().output_blocks.is_empty());
-    match is_asked_for && !is_known {
-        true => Err(Error::Argument {
-            argument: "row feedback",
-            found: "asked for with statistics that hold no output moments".into(),
-            allowed: "statistics made with output moments".into(),
-        }),
-        false => Ok(()),
-    }
 }
 
 impl<'a> Coders<'a> {
@@ -118,7 +104,6 @@ impl<'a> Coders<'a> {
                 coders.codecs.push(loaded);
             }
             CodecChoice::Trellis { target, n_states } => {
-                check_row_feedback(options, coders.statistics.as_ref())?;
                 let made = TrellisPlan::new(
                     *target,
                     *n_states,
@@ -232,12 +217,7 @@ impl<'a> Coders<'a> {
         statistics: Option<&LayerStatistics>,
     ) -> Result<(CodedMatrix, Array2<f32>), TensorError> {
         let hessian = statistics.and_then(|s| s.hessian.as_ref());
-        // Only a trellis feeds back between rows.
-        let feedback = self.options.feedback.map(|feedback| Feedback {
-            rows: feedback.rows && self.trellis.is_some(),
-            ..feedback
-        });
-        let factors = LayerFactors::new(statistics, feedback)?;
+        let factors = LayerFactors::new(statistics, self.options.feedback)?;
         let loaded = self.codec_for(role);
         match (&loaded.codec, &self.trellis) {
             (Codec::Trellis(codec), Some(trellis)) => TrellisCoder {
@@ -245,7 +225,6 @@ impl<'a> Coders<'a> {
                 codec_id: &loaded.id,
                 scales: &tensor_scales(weights, trellis.factors(name)?, trellis.delta())?,
                 feedback: factors.columns(),
-                row_feedback: factors.rows(),
             }
             .code(weights),
             (Codec::Neural(codec), _) => {

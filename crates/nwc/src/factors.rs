@@ -1,7 +1,6 @@
 //! What a layer's statistics say once they are factored: how errors feed back, and what they weigh.
 
-use nwc_codec::trellis::RowFeedback;
-use nwc_compensate::{Hessian, LayerStatistics, LdlFactor, OutputFactor, PAPER_DAMPING};
+use nwc_compensate::{Hessian, LayerStatistics, LdlFactor, PAPER_DAMPING};
 
 use crate::error::TensorError;
 use crate::options::Feedback;
@@ -10,7 +9,6 @@ use crate::options::Feedback;
 #[derive(Debug, Default)]
 pub(crate) struct LayerFactors {
     columns: Option<(LdlFactor, usize)>,
-    rows: Option<RowFeedback>,
     /// What an error of a row weighs, `[out]`.
     row_importance: Option<Vec<f32>>,
     /// What an error of a column weighs, `[in]`, squared activations.
@@ -38,16 +36,6 @@ impl LayerFactors {
             (Some(hessian), None) => factors.col_importance = Some(damped_diagonal(hessian)),
             (None, _) => {}
         }
-        if let (Some(moments), Some(Feedback { rows: true, .. })) =
-            (&layer.output_moments, feedback)
-            && moments.iter().all(|block| block.mean_diagonal() > 0.0)
-        {
-            let factor = OutputFactor::new(moments, PAPER_DAMPING)?;
-            factors.row_importance = Some(factor.d().iter().map(|&d| d as f32).collect());
-            let feedback = RowFeedback::new(factor.into_feedback())
-                .map_err(|e| TensorError::Codec(e.into()))?;
-            factors.rows = Some(feedback);
-        }
         Ok(factors)
     }
 
@@ -56,11 +44,6 @@ impl LayerFactors {
         self.columns
             .as_ref()
             .map(|(factor, block_cols)| (factor, *block_cols))
-    }
-
-    /// Feedback from the rows of a column into later ones.
-    pub(crate) fn rows(&self) -> Option<&RowFeedback> {
-        self.rows.as_ref()
     }
 
     /// What an error of a row weighs, `[out]`, in squared gradients.

@@ -75,10 +75,6 @@ pub struct Feedback {
     pub block_cols: usize,
     /// The order of columns; the paper's is [`ColumnOrder::Natural`].
     pub column_order: ColumnOrder,
-    /// Whether the error of a row is made up for in later rows of its column, too, where the statistics hold output
-    /// moments (trellis family). An experiment: it lowers the loss of the moments' model and raised the KL divergence
-    /// where it was measured (`docs/RESULTS.md`).
-    pub rows: bool,
 }
 
 impl Feedback {
@@ -87,7 +83,6 @@ impl Feedback {
         Self {
             block_cols: 128,
             column_order: ColumnOrder::Natural,
-            rows: false,
         }
     }
 
@@ -102,7 +97,6 @@ impl Feedback {
                 CodecChoice::Trellis { .. } => ColumnOrder::Natural,
                 CodecChoice::Pretrained { .. } | CodecChoice::File(_) => ColumnOrder::Importance,
             },
-            rows: false,
         }
     }
 }

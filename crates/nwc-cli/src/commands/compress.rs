@@ -127,6 +127,5 @@ fn feedback(args: &CompressArgs, codec: &CodecChoice) -> Option<Feedback> {
         Some(LdlqBlock(Some(block_cols))) => feedback.block_cols = block_cols,
         None => {}
     }
-    feedback.rows |= args.row_feedback;
     Some(feedback)
 }

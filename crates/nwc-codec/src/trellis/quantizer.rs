@@ -1,10 +1,7 @@
 //! From weights to symbols: candidates, prices and the search, column by column.
 
-use super::feedback::{Column, FeedbackSearch};
 use super::points::MAX_POINT;
-use super::{
-    Branches, Error, Result, RowFeedback, TensorScales, TrellisCodec, TrellisSymbols, Viterbi,
-};
+use super::{Branches, Error, Result, TensorScales, TrellisCodec, TrellisSymbols, Viterbi};
 
 /// Quantises real sequences, whatever they are: columns of scaled weights, latents of a transform.
 ///
@@ -114,7 +111,7 @@ impl TrellisCodec {
 
     /// Cost in squared steps and symbol of the best symbol of each coset under `table`, for `value` within [`MAX_POINT`].
     #[inline(always)]
-    pub(super) fn pair(&self, value: f32, table: usize) -> [(f32, i32); 2] {
+    fn pair(&self, value: f32, table: usize) -> [(f32, i32); 2] {
         let lagrangian = self.config().lagrangian;
         let first = self.levels().class(table).floor_symbol(value) - 1;
         let cost = self
@@ -144,8 +141,6 @@ pub struct TrellisQuantizer<'a> {
     path: Vec<i32>,
     symbols: TrellisSymbols,
     is_done: Vec<bool>,
-    feedback: Option<(&'a RowFeedback, FeedbackSearch)>,
-    steps: Vec<f32>,
 }
 
 impl<'a> TrellisQuantizer<'a> {
@@ -172,26 +167,7 @@ impl<'a> TrellisQuantizer<'a> {
             path: vec![0; rows],
             symbols: TrellisSymbols::zeros(rows, cols),
             is_done: vec![false; cols],
-            feedback: None,
-            steps: vec![0.0; rows],
         })
-    }
-
-    /// The same quantiser, with the error of each row fed into the rows after it.
-    ///
-    /// # Errors
-    /// [`Error::ShapeMismatch`] where `feedback` is that of a matrix with other rows.
-    pub fn with_feedback(mut self, feedback: &'a RowFeedback) -> Result<Self> {
-        let (found, expected) = (feedback.n_rows(), self.values.len());
-        if found != expected {
-            return Err(Error::ShapeMismatch {
-                what: "rows of the row feedback",
-                found,
-                expected,
-            });
-        }
-        self.feedback = Some((feedback, FeedbackSearch::default()));
-        Ok(self)
     }
 
     /// Quantises column `col`; each column once.
@@ -239,26 +215,13 @@ impl<'a> TrellisQuantizer<'a> {
             *value = (target[row] / step).clamp(-MAX_POINT, MAX_POINT);
             let exponent = i32::from(self.row_rms[row]) + i32::from(self.col_rms[col]);
             self.first_tables[row] = codec.first_table(exponent);
-            self.steps[row] = step;
         }
-        match &mut self.feedback {
-            Some((feedback, search)) => {
-                let column = Column {
-                    targets: target,
-                    steps: &self.steps,
-                    first_tables: &self.first_tables,
-                };
-                search.search(codec, &column, feedback, &mut self.path);
-                self.sequence
-                    .reconstruct(&self.first_tables, &self.path, reconstruction);
-            }
-            None => self.sequence.quantize(
-                &self.values,
-                &self.first_tables,
-                &mut self.path,
-                reconstruction,
-            )?,
-        }
+        self.sequence.quantize(
+            &self.values,
+            &self.first_tables,
+            &mut self.path,
+            reconstruction,
+        )?;
         for (value, row_factor) in reconstruction.iter_mut().zip(&self.row_factors) {
             *value *= row_factor * self.col_factors[col];
         }

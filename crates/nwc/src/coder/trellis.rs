@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nwc_chunk::Parallelism;
 use nwc_chunk::ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
-use nwc_codec::trellis::{self, RowFeedback, TensorScales, TrellisCodec, TrellisQuantizer};
+use nwc_codec::trellis::{self, TensorScales, TrellisCodec, TrellisQuantizer};
 use nwc_compensate::{
     BlockQuantizer, LdlFactor, QuantizerError, ScalePrediction, StepFactors, ldlq, no_feedback,
 };
@@ -24,8 +24,6 @@ pub(crate) struct TrellisCoder<'a> {
     pub(crate) scales: &'a TensorScales,
     /// Feedback of the error through this factor, so many columns at a time.
     pub(crate) feedback: Option<(&'a LdlFactor, usize)>,
-    /// Feedback between the rows of a column.
-    pub(crate) row_feedback: Option<&'a RowFeedback>,
 }
 
 impl TrellisCoder<'_> {
@@ -36,11 +34,8 @@ impl TrellisCoder<'_> {
     ) -> Result<(CodedMatrix, Array2<f32>), TensorError> {
         let (rows, cols) = weights.dim();
         let scales = self.scales;
-        let mut quantizer =
+        let quantizer =
             TrellisQuantizer::new(self.codec, scales, rows, cols).map_err(codec_error)?;
-        if let Some(feedback) = self.row_feedback {
-            quantizer = quantizer.with_feedback(feedback).map_err(codec_error)?;
-        }
         let mut quantizer = ColumnQuantizer(quantizer);
         let decoded = match self.feedback {
             Some((factor, block)) => {

@@ -130,7 +130,6 @@ impl Statistics {
         let layer = LayerStatistics {
             hessian,
             output_fisher,
-            output_moments: self.output_moments(name, rows)?,
             curvature: self.curvature(name, rows, cols)?,
         };
         match self.sensitivity {
@@ -158,34 +157,6 @@ impl Statistics {
             path: self.file.path().into(),
             detail,
         }
-    }
-
-    fn output_moments(&self, name: &str, rows: usize) -> Result<Option<Vec<Hessian>>> {
-        let Some(blocks) = self.info.output_blocks.get(name) else {
-            return Ok(None);
-        };
-        let wrong = |detail: String| self.wrong(detail);
-        let key = format!("moments.{name}");
-        let found = blocks
-            .iter()
-            .try_fold(0_usize, |sum, &n| sum.checked_add(n));
-        if found != Some(rows) {
-            return Err(wrong(format!(
-                "{key} is of {found:?} rows, this model needs {rows}"
-            )));
-        }
-        // No block has more rows than the matrix, which is in memory.
-        let len = blocks.iter().map(|n| n * (n + 1) / 2).sum();
-        let mut triangles = self.vector(&key, len)?;
-        let mut moments = Vec::with_capacity(blocks.len());
-        for &n in blocks {
-            let rest = triangles.split_off(n * (n + 1) / 2);
-            let block = Hessian::from_packed_lower(&triangles, n, self.info.n_fisher_tokens)
-                .map_err(|e| wrong(format!("{key}: {e}")))?;
-            moments.push(block);
-            triangles = rest;
-        }
-        Ok(Some(moments))
     }
 
     fn packed(&self, key: &str, n: usize, n_tokens: u64) -> Result<Hessian> {

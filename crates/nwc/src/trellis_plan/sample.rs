@@ -135,7 +135,6 @@ impl<'a> Sample<'a> {
             codec_id: "",
             scales: &self.scales(delta),
             feedback: None,
-            row_feedback: None,
         };
         let (coded, decoded) = coder.code(self.columns.view()).map_err(|e| self.wrong(e))?;
         let side_bytes = self
@@ -181,7 +180,6 @@ impl<'a> Sample<'a> {
             scales: &tensor_scales(weights.view(), &self.factors, delta)
                 .map_err(|e| self.wrong(e))?,
             feedback: known.columns(),
-            row_feedback: known.rows(),
         };
         let (coded, _) = coder.code(weights.view()).map_err(|e| self.wrong(e))?;
         Ok(coded.n_bytes() as f64 * 8.0)
