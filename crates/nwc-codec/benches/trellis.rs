@@ -6,7 +6,8 @@ use divan::counter::ItemsCount;
 use ndarray::Array2;
 use nwc_chunk::Parallelism;
 use nwc_codec::trellis::{
-    self, FitSample, TensorScales, TrellisCodec, TrellisConfig, TrellisQuantizer, TrellisSymbols,
+    self, FitSample, ScalePrediction, StepFactors, TensorScales, TrellisCodec, TrellisConfig,
+    TrellisQuantizer, TrellisSymbols,
 };
 use rand::{Rng, SeedableRng};
 
@@ -95,4 +96,17 @@ fn decode(bencher: Bencher<'_, '_>, n_states: u16) {
             )
             .unwrap();
         });
+}
+
+/// The gate and up projections and the down projection of SmolLM2, `[out, in]`.
+#[divan::bench(args = [(1536, 576), (576, 1536)], sample_count = 10)]
+fn scale_prediction(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+    let weights = Array2::from_shape_simple_fn((rows, cols), || rng.random_range(-1.0..1.0_f32));
+    let factors = StepFactors::allocate(weights.view(), None, None)
+        .unwrap()
+        .factors;
+    bencher
+        .counter(ItemsCount::new(rows * cols))
+        .bench_local(|| ScalePrediction::fit(divan::black_box(weights.view()), &factors, 0.25));
 }

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use nwc_chunk::ndarray::Array2;
-use nwc_compensate::{
-    Hessian, LdlFactor, PAPER_DAMPING, RoundToNearest, ScalePrediction, StepFactors, ldlq,
-    no_feedback,
-};
+use nwc_compensate::{Hessian, LdlFactor, PAPER_DAMPING, RoundToNearest, ldlq, no_feedback};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -64,15 +61,4 @@ fn without_feedback(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
     bencher
         .counter(ItemsCount::new(rows * cols))
         .bench_local(|| no_feedback(black_box(weights.view()), 1, &mut quantizer));
-}
-
-#[divan::bench(args = SHAPES, sample_count = 10)]
-fn scale_prediction(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
-    let weights = random(rows, cols);
-    let factors = StepFactors::allocate(weights.view(), None, None)
-        .expect("any matrix has row scales")
-        .factors;
-    bencher
-        .counter(ItemsCount::new(rows * cols))
-        .bench_local(|| ScalePrediction::fit(black_box(weights.view()), &factors, 0.25));
 }

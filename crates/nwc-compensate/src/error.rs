@@ -111,16 +111,6 @@ pub enum Error {
         /// The length that fits.
         expected: usize,
     },
-    /// A quality level that the codec does not have.
-    #[error("quality level of column {col} is {found}, the codec has {n_levels}")]
-    Level {
-        /// Input column.
-        col: usize,
-        /// Its level.
-        found: u8,
-        /// Levels of the codec.
-        n_levels: usize,
-    },
     /// The quantiser failed.
     #[error("quantising a block of {n_cols} columns that column {col} is the first of")]
     Quantizer {

@@ -145,31 +145,6 @@ impl LdlFactor {
     pub fn damping(&self) -> f64 {
         self.damping
     }
-
-    /// The block version of `L`, `[in, in]`, by position: identity blocks of `block_cols` on the diagonal.
-    ///
-    /// Each block column of `L` right-multiplied by the inverse of its diagonal block (METHOD 2.7); then
-    /// `H = L_b D_b L_bᵀ` with the block diagonal `D_b`. The blocks start at column 0, the last may be smaller.
-    ///
-    /// # Errors
-    /// [`Error::OutOfRange`] where `block_cols` is 0.
-    pub fn block_unit_lower(&self, block_cols: usize) -> Result<Array2<f32>> {
-        crate::feedback::check_block_cols(block_cols)?;
-        let mut l = self.l.mapv(f64::from);
-        for start in (0..self.dim()).step_by(block_cols) {
-            let end = (start + block_cols).min(self.dim());
-            // Solves X · L[block, block] = L[.., block] row by row, last column first.
-            for mut row in l.rows_mut().into_iter().skip(start) {
-                for j in (start..end).rev() {
-                    let solved = row[j];
-                    for i in start..j {
-                        row[i] -= f64::from(self.l[[j, i]]) * solved;
-                    }
-                }
-            }
-        }
-        Ok(l.mapv(|x| x as f32))
-    }
 }
 
 /// The column at each position, coded from the last position to the first; ties keep their order.

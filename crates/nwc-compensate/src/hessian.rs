@@ -85,21 +85,6 @@ impl Hessian {
         Self::new(Arc::new(values), n_tokens)
     }
 
-    /// A Hessian from an accumulator in f64, rounded to f32.
-    ///
-    /// # Errors
-    /// As [`Hessian::new`]; an entry beyond the range of f32 is [`Error::NonFinite`].
-    pub fn from_f64(values: ArrayView2<'_, f64>, n_tokens: u64) -> Result<Self> {
-        Self::new(Arc::new(values.mapv(|h| h as f32)), n_tokens)
-    }
-
-    /// The lower triangle, row by row, as [`Hessian::from_packed_lower`] takes it.
-    pub fn to_packed_lower(&self) -> Vec<f32> {
-        (0..self.dim())
-            .flat_map(|row| (0..=row).map(move |col| self.values[[row, col]]))
-            .collect()
-    }
-
     /// Input features.
     pub fn dim(&self) -> usize {
         self.values.nrows()
@@ -143,15 +128,12 @@ mod tests {
     fn a_packed_triangle_comes_back() {
         let packed = [2.0, -1.0, 3.0, 0.5, 0.25, 4.0];
         let hessian = Hessian::from_packed_lower(&packed, 3, 7).unwrap();
-        assert_eq!(hessian.to_packed_lower(), packed);
         assert_eq!(
             hessian.values(),
             array![[2.0, -1.0, 0.5], [-1.0, 3.0, 0.25], [0.5, 0.25, 4.0]]
         );
         assert_eq!(hessian.n_tokens(), 7);
         assert_eq!(hessian.mean_diagonal(), 3.0);
-        let again = Hessian::from_f64(hessian.values().mapv(f64::from).view(), 7).unwrap();
-        assert_eq!(again, hessian);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Hessian, damping, LDL, LDLQ feedback, importance to quality level and step size.
+//! Hessian, damping, LDL, LDLQ feedback, importance to quality level.
 //!
 //! Orientation, once for the crate: weights are `[out, in]`, a layer computes `W x`, `H = E[x xᵀ]` is `[in, in]`,
 //! `Δ = Ŵ − W`, and the proxy loss `tr(Δ H Δᵀ)` is the expected squared error of the layer's output.
@@ -7,9 +7,9 @@
 //!
 //! ```text
 //!   statistics ──► Hessian ──► LdlFactor { L, D } ──► ldlq ──► Ŵ
-//!                     │            │                 ▲    │ target, block by block
-//!                     ▼            ▼                 │    ▼
-//!               quality_levels   StepFactors ──► BlockQuantizer ──► symbols (kept by the quantiser)
+//!                     │                              ▲    │ target, block by block
+//!                     ▼                              │    ▼
+//!               quality_levels ───────────────► BlockQuantizer ──► symbols (kept by the quantiser)
 //! ```
 //!
 //! ```
@@ -40,9 +40,7 @@ mod importance;
 mod proxy;
 mod quantizer;
 mod round_to_nearest;
-mod scale_prediction;
 mod statistics;
-mod steps;
 
 pub use curvature::{CURVATURE_SHARE, Curvature};
 pub use entropy_scalar::{Centroids, EntropyScalar};
@@ -50,12 +48,8 @@ pub use error::{Error, Result};
 pub use factor::{ColumnOrder, LdlFactor, MAX_DAMPING, PAPER_DAMPING, damp};
 pub use feedback::{ldlq, no_feedback};
 pub use hessian::Hessian;
-pub use importance::{PAPER_LEVEL_FRACTIONS, check_levels, levels_by_weight, quality_levels};
+pub use importance::quality_levels;
 pub use proxy::proxy_loss;
 pub use quantizer::{BlockQuantizer, QuantizerError};
 pub use round_to_nearest::RoundToNearest;
-pub use scale_prediction::{MAX_SCALE_INDEX, ScalePrediction};
 pub use statistics::LayerStatistics;
-pub use steps::{
-    D_FLOOR, FISHER_FLOOR, StepAllocation, StepBasis, StepFactors, kl_per_weight, predicted_kl,
-};

@@ -5,11 +5,10 @@ use std::path::Path;
 use nwc::Statistics;
 use nwc_chunk::ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use nwc_codec::trellis::{
-    FitSample, TensorScales, TrellisCodec, TrellisConfig, TrellisQuantizer, encode, ideal_bits,
+    FitSample, ScalePrediction, StepFactors, TensorScales, TrellisCodec, TrellisConfig,
+    TrellisQuantizer, encode, ideal_bits,
 };
-use nwc_compensate::{
-    BlockQuantizer, LdlFactor, PAPER_DAMPING, QuantizerError, ScalePrediction, StepFactors, ldlq,
-};
+use nwc_compensate::{BlockQuantizer, LdlFactor, PAPER_DAMPING, QuantizerError, ldlq};
 
 use crate::Result;
 

@@ -53,6 +53,24 @@ pub enum Error {
         /// The weight.
         value: f32,
     },
+    /// A statistic that no step can be allocated by.
+    #[error("{what} {idx} is {found}, allowed: {allowed}")]
+    Statistic {
+        /// Which statistic, up to the index.
+        what: &'static str,
+        /// Row or column that it is of.
+        idx: usize,
+        /// What it is.
+        found: f64,
+        /// What would be accepted.
+        allowed: &'static str,
+    },
+    /// A global step that makes no step of a layer's.
+    #[error("base step is {found}, allowed: finite numbers above 0")]
+    BaseStep {
+        /// The layer's step at exponent 0, in weight units.
+        found: f32,
+    },
     /// Scale side information that no decoder could use.
     #[error("step sizes reach {found:e}, allowed: {min:e} to {max:e}")]
     Step {

@@ -10,7 +10,8 @@
 //! * The Viterbi search minimises squared error plus Lagrangian times bits ([`Viterbi`],
 //!   [`SequenceQuantizer`]).
 //! * A symbol is coded under a table that is picked by the weight's predicted scale, known from a
-//!   few bits a row and a column ([`TensorScales`]), and by the state's parity. Tables and
+//!   few bits a row and a column ([`TensorScales`]), and by the state's parity. Steps follow what is
+//!   known of a layer ([`StepFactors`]), predicted scales its weights ([`ScalePrediction`]). Tables and
 //!   reconstruction points are fitted to the model ([`TrellisCodec::fit`]) and stored once.
 //! * Encoding and decoding run 32 columns side by side ([`encode`], [`decode`]).
 //!
@@ -54,15 +55,16 @@ mod code;
 mod codec;
 mod config;
 mod error;
-mod estimate;
 mod file;
 mod fit;
 mod levels;
 mod points;
 mod quantizer;
 mod reconstruction;
+mod scale_prediction;
 mod scales;
 mod side_info;
+mod steps;
 mod stream;
 mod symbols;
 mod tables;
@@ -79,7 +81,9 @@ pub(crate) use file::FAMILY;
 pub use fit::{FitSample, SymbolCounts};
 pub use quantizer::{SequenceQuantizer, TrellisQuantizer};
 pub use reconstruction::Reconstruction;
+pub use scale_prediction::ScalePrediction;
 pub use scales::TensorScales;
+pub use steps::{D_FLOOR, FISHER_FLOOR, StepAllocation, StepBasis, StepFactors};
 pub use stream::{decode, encode, ideal_bits, substream_columns};
 pub use symbols::TrellisSymbols;
 pub use viterbi::{Branches, Viterbi};

@@ -1,6 +1,6 @@
 //! What the decoder knows of a matrix beforehand: its steps and its predicted scales.
 
-use super::{Error, Result};
+use super::{Error, Result, ScalePrediction, StepFactors};
 
 /// Least and largest step that a matrix may use, in weight units; both far inside normal f32.
 const STEP_RANGE: [f64; 2] = [1e-30, 1e30];
@@ -24,16 +24,37 @@ pub struct TensorScales {
     pub col_rms: Vec<i8>,
 }
 
-/// `2^(exponent / 4)`, the same on every machine: four constants and an exact power of two.
-pub(super) fn quarter_octave(exponent: i8) -> f32 {
-    const FRACTIONS: [f32; 4] = [1.0, 1.189_207_1, std::f32::consts::SQRT_2, 1.681_792_9];
-    let exponent = i32::from(exponent);
+/// `2^(exponent / 4)`, the same bits on every machine: four constants and an exact power of two.
+///
+/// Rounded to f32 it is a column's factor, in the encoder as in the decoder.
+pub(super) fn quarter_octave(exponent: i8) -> f64 {
+    const FRACTIONS: [f64; 4] = [
+        1.0,
+        1.189_207_115_002_721_1,
+        std::f64::consts::SQRT_2,
+        1.681_792_830_507_429,
+    ];
+    let exponent = i64::from(exponent);
     let fraction = FRACTIONS[exponent.rem_euclid(4) as usize];
     // The exponent is within ±32, so the power of two is a normal number with these bits.
-    fraction * f32::from_bits(((127 + exponent.div_euclid(4)) as u32) << 23)
+    fraction * f64::from_bits(((1023 + exponent.div_euclid(4)) as u64) << 52)
 }
 
 impl TensorScales {
+    /// The scales of a matrix whose steps are `factors` at the global step `delta`, `prediction` being fitted to it at
+    /// that step ([`ScalePrediction::fit`]).
+    ///
+    /// Vectors of another matrix are found out by [`TensorScales::validate`].
+    pub fn new(factors: &StepFactors, prediction: &ScalePrediction, delta: f32) -> Self {
+        Self {
+            tensor_step: factors.base_step(delta),
+            row_step: factors.rows.clone(),
+            col_step: factors.cols.clone(),
+            row_rms: prediction.rows.clone(),
+            col_rms: prediction.cols.clone(),
+        }
+    }
+
     /// One step and one predicted scale for all of a `rows × cols` matrix.
     ///
     /// `rms` is the predicted standard deviation, `tensor_step` the step, both in weight units.
@@ -116,13 +137,16 @@ impl TensorScales {
 
     /// Row factors of the steps, in weight units.
     pub(super) fn row_factors(&self) -> Vec<f32> {
-        let factor = |&exponent: &i8| self.tensor_step * quarter_octave(exponent);
+        let factor = |&exponent: &i8| self.tensor_step * quarter_octave(exponent) as f32;
         self.row_step.iter().map(factor).collect()
     }
 
     /// Column factors of the steps.
     pub(super) fn col_factors(&self) -> Vec<f32> {
-        self.col_step.iter().map(|&e| quarter_octave(e)).collect()
+        self.col_step
+            .iter()
+            .map(|&e| quarter_octave(e) as f32)
+            .collect()
     }
 }
 
@@ -134,9 +158,63 @@ mod tests {
     fn quarter_octaves_are_powers() {
         for exponent in i8::MIN..=i8::MAX {
             let exact = (f64::from(exponent) / 4.0).exp2();
-            let relative = f64::from(quarter_octave(exponent)) / exact - 1.0;
-            assert!(relative.abs() < 1e-7, "{exponent}: {relative}");
+            let relative = quarter_octave(exponent) / exact - 1.0;
+            assert!(relative.abs() < 1e-15, "{exponent}: {relative}");
         }
+    }
+
+    /// What format 1 says: four constants in f32 and an exact power of two.
+    #[test]
+    fn quarter_octaves_in_f32_are_those_of_the_format() {
+        const BITS: [u32; 4] = [0x3f80_0000, 0x3f98_37f0, 0x3fb5_04f3, 0x3fd7_44fd];
+        for exponent in i8::MIN..=i8::MAX {
+            let k = i32::from(exponent);
+            let octaves = f32::from_bits(((127 + k.div_euclid(4)) as u32) << 23);
+            let expected = f32::from_bits(BITS[k.rem_euclid(4) as usize]) * octaves;
+            let found = quarter_octave(exponent) as f32;
+            assert_eq!(found.to_bits(), expected.to_bits(), "{exponent}");
+        }
+    }
+
+    #[test]
+    fn scales_are_made_of_steps_and_prediction() {
+        let factors = StepFactors {
+            rows: vec![3, -5],
+            cols: vec![1, 0, -2],
+            tensor_log2: 1.5,
+        };
+        let prediction = ScalePrediction {
+            rows: vec![7, 9],
+            cols: vec![-1, 0, 4],
+        };
+        let scales = TensorScales::new(&factors, &prediction, 0.3);
+        scales.validate_for(2, 3).unwrap();
+        assert_eq!(scales.tensor_step, factors.base_step(0.3));
+        assert_eq!(
+            (&scales.row_step, &scales.col_step),
+            (&factors.rows, &factors.cols)
+        );
+        assert_eq!(
+            (&scales.row_rms, &scales.col_rms),
+            (&prediction.rows, &prediction.cols)
+        );
+        assert_eq!(scales.col_factors(), factors.col_factors());
+        for (decoder, encoder) in scales
+            .row_factors()
+            .iter()
+            .zip(factors.row_steps(scales.tensor_step))
+        {
+            // The encoder's is rounded once, the decoder's twice.
+            assert!(
+                (decoder / encoder - 1.0).abs() < 2e-7,
+                "{decoder} {encoder}"
+            );
+        }
+        let other = ScalePrediction {
+            rows: vec![7],
+            ..prediction
+        };
+        assert!(TensorScales::new(&factors, &other, 0.3).validate().is_err());
     }
 
     #[track_caller]

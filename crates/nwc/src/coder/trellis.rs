@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use nwc_chunk::Parallelism;
 use nwc_chunk::ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
-use nwc_codec::trellis::{self, TensorScales, TrellisCodec, TrellisQuantizer};
-use nwc_compensate::{
-    BlockQuantizer, LdlFactor, QuantizerError, ScalePrediction, StepFactors, ldlq, no_feedback,
+use nwc_codec::trellis::{
+    self, ScalePrediction, StepFactors, TensorScales, TrellisCodec, TrellisQuantizer,
 };
+use nwc_compensate::{BlockQuantizer, LdlFactor, QuantizerError, ldlq, no_feedback};
 
 use super::{CodedMatrix, NewSection, StoredSections, distortion};
 use crate::error::TensorError;
@@ -90,14 +90,8 @@ pub(crate) fn tensor_scales(
     delta: f64,
 ) -> Result<TensorScales, TensorError> {
     let delta = delta as f32;
-    let prediction = ScalePrediction::fit(weights, factors, delta)?;
-    Ok(TensorScales {
-        tensor_step: factors.base_step(delta),
-        row_step: factors.rows.clone(),
-        col_step: factors.cols.clone(),
-        row_rms: prediction.rows,
-        col_rms: prediction.cols,
-    })
+    let prediction = ScalePrediction::fit(weights, factors, delta).map_err(codec_error)?;
+    Ok(TensorScales::new(factors, &prediction, delta))
 }
 
 fn codec_error(error: trellis::Error) -> TensorError {

@@ -7,8 +7,7 @@ mod search;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use nwc_codec::trellis::TrellisConfig;
-use nwc_compensate::StepFactors;
+use nwc_codec::trellis::{StepFactors, TrellisConfig};
 use rayon::prelude::*;
 
 use crate::coders::LoadedCodec;

@@ -1,8 +1,7 @@
 //! Some columns of each tensor: what tables are fitted to and rates are predicted from.
 
 use nwc_chunk::ndarray::{Array2, Axis};
-use nwc_codec::trellis::{TensorScales, TrellisCodec};
-use nwc_compensate::{ScalePrediction, StepBasis, StepFactors};
+use nwc_codec::trellis::{ScalePrediction, StepBasis, StepFactors, TensorScales, TrellisCodec};
 
 use crate::coder::{TrellisCoder, tensor_scales};
 use crate::error::TensorError;
@@ -61,10 +60,13 @@ impl<'a> Sample<'a> {
         let (rows_by, cols_by) = followed(options.steps, fisher, d);
         let allocation =
             StepFactors::allocate(weights.view(), cols_by.as_deref(), rows_by.as_deref())
-                .map_err(|e| wrong(e.into()))?;
+                .map_err(|e| wrong(TensorError::Codec(e.into())))?;
+        if rows_by.is_some() && !allocation.basis.has_fisher() {
+            tracing::warn!(name, "output Fisher is all zeros, steps are set without it");
+        }
         let factors = allocation.factors;
-        let prediction =
-            ScalePrediction::fit(weights.view(), &factors, 1.0).map_err(|e| wrong(e.into()))?;
+        let prediction = ScalePrediction::fit(weights.view(), &factors, 1.0)
+            .map_err(|e| wrong(TensorError::Codec(e.into())))?;
         // Evenly spaced columns, at least one.
         let n_sampled = ((cols as f64 * share).ceil() as usize).clamp(1, cols.max(1));
         let col_idx: Vec<usize> = (0..n_sampled)
@@ -119,13 +121,11 @@ impl<'a> Sample<'a> {
         // The fit at another step differs by that step alone, up to rounding.
         let shift = (-4.0 * delta.log2()).round();
         let shifted = |k: &i8| (f64::from(*k) + shift).clamp(-127.0, 127.0) as i8;
-        TensorScales {
-            tensor_step: self.factors.base_step(delta as f32),
-            row_step: self.factors.rows.clone(),
-            col_step: self.factors.cols.clone(),
-            row_rms: self.prediction.rows.iter().map(shifted).collect(),
-            col_rms: self.prediction.cols.clone(),
-        }
+        let prediction = ScalePrediction {
+            rows: self.prediction.rows.iter().map(shifted).collect(),
+            cols: self.prediction.cols.clone(),
+        };
+        TensorScales::new(&self.factors, &prediction, delta as f32)
     }
 
     /// Bits and KL of the whole tensor, from the sampled columns coded without feedback.

@@ -5,14 +5,14 @@
 //! LDL diagonal of the input Hessian, `e_ij` the quantiser's own error under feedback. A uniform quantiser of
 //! step `s_ij` has an error of variance `s_ij²/12`, so at a given rate the sum is least where every weight adds
 //! the same, `s_ij = Δ / sqrt(E[g_i²] D_j)` with one `Δ` for the whole model, and each weight then adds `Δ²/24`.
-//! Source: reverse water-filling over input directions and output rows; DESIGN, "layer, column and row step".
+//! Source: reverse water-filling over input directions and output rows.
 
-use nwc_chunk::ndarray::ArrayView2;
+use ndarray::ArrayView2;
 use nwc_chunk::row_scales;
 
-use crate::error::{check_len, check_shape};
-use crate::statistics::check_fisher;
-use crate::{Error, Result};
+use super::config::BUCKETS_PER_OCTAVE;
+use super::scales::quarter_octave;
+use super::{Error, Result};
 
 /// A row's Fisher counts as at least this share of its layer's mean: no step is more than 5 octaves above the
 /// one of an average row. Rows that calibration never saw to matter would be dropped altogether otherwise.
@@ -22,20 +22,10 @@ pub const FISHER_FLOOR: f64 = 1e-3;
 /// that already, so this binds only where damping was turned off.
 pub const D_FLOOR: f64 = 1e-3;
 
-/// The octave is cut in four. Rounding a row's and a column's exponent, each by up to an eighth of an octave,
-/// costs 1 % of the distortion, which is 0.007 bit a weight.
-const PER_OCTAVE: f64 = 4.0;
-
-/// `2^(k/4)` for `k` in `0..4`, so that decoding needs no libm.
-const QUARTER_OCTAVES: [f64; 4] = [
-    1.0,
-    1.189_207_115_002_721_1,
-    std::f64::consts::SQRT_2,
-    1.681_792_830_507_429,
-];
-
 /// Steps of one layer `[out, in]` per unit of the global step, in a byte a row and a byte a column.
 ///
+/// Exponents are in quarter octaves. Rounding a row's and a column's, each by up to an eighth of an octave, costs 1 % of
+/// the distortion, which is 0.007 bit a weight.
 /// `step(i, j) = Δ · 2^tensor_log2 · 2^(rows[i]/4) · 2^(cols[j]/4)`, in the unit of the weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepFactors {
@@ -63,10 +53,14 @@ pub enum StepBasis {
 impl StepBasis {
     /// Whether `Δ` is in units of the model's KL divergence, and not relative to the layer's own weights.
     ///
-    /// Layers of the two kinds cannot share a `Δ`: [`StepFactors::mean_log2_step`] and
-    /// [`StepFactors::shifted`] put them on one scale.
+    /// Layers of the two kinds cannot share a `Δ`: [`StepFactors::shifted`] puts them on one scale.
     pub fn is_kl(self) -> bool {
         self == Self::Kl
+    }
+
+    /// Whether the output Fisher had a say.
+    pub fn has_fisher(self) -> bool {
+        matches!(self, Self::Kl | Self::Rows)
     }
 }
 
@@ -84,14 +78,14 @@ impl StepFactors {
     /// Allocates the steps of one layer from what is known about it.
     ///
     /// `weights` is `[out, in]` as stored, not normalised. `d`, `[in]`, is the LDL diagonal in units of the
-    /// undamped Hessian, [`LdlFactor::d_in_hessian_units`](crate::LdlFactor::d_in_hessian_units).
+    /// undamped Hessian.
     /// `output_fisher`, `[out]`, is `E[g_i²]`. Both are floored ([`FISHER_FLOOR`], [`D_FLOOR`]).
-    /// A Fisher of zeros says nothing and counts as none, with a warning. See [`StepBasis`] for what becomes
-    /// of a layer with less than both.
+    /// A Fisher of zeros says nothing and counts as none: [`StepBasis::has_fisher`] tells. See [`StepBasis`] for what
+    /// becomes of a layer with less than both.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`]; [`Error::Negative`] or [`Error::NonFinite`] for a statistic;
-    /// [`Error::OutOfRange`] for a `D` that is not finite and above 0.
+    /// [`Error::ShapeMismatch`]; [`Error::Statistic`] for a `D` that is not finite and above 0, or a Fisher that is not
+    /// finite or below 0.
     pub fn allocate(
         weights: ArrayView2<'_, f32>,
         d: Option<&[f64]>,
@@ -145,7 +139,7 @@ impl StepFactors {
     pub fn step(&self, i: usize, j: usize, delta: f32) -> f32 {
         let exponent = |exponents: &[i8], idx: usize| exponents.get(idx).copied().unwrap_or(0);
         row_step(self.base_step(delta), exponent(&self.rows, i))
-            * quarter_octaves(exponent(&self.cols, j)) as f32
+            * quarter_octave(exponent(&self.cols, j)) as f32
     }
 
     /// `delta · 2^tensor_log2`: the one number of a layer that takes a libm to find. Store it and not its parts
@@ -163,53 +157,19 @@ impl StepFactors {
     pub fn col_factors(&self) -> Vec<f32> {
         self.cols
             .iter()
-            .map(|&k| quarter_octaves(k) as f32)
+            .map(|&k| quarter_octave(k) as f32)
             .collect()
     }
-
-    /// Mean base-2 logarithm of the steps of all weights at `Δ = 1`; with the weights' own size it tells the rate.
-    pub fn mean_log2_step(&self) -> f64 {
-        let mean_octaves = |exponents: &[i8]| {
-            let sum: i64 = exponents.iter().map(|&k| i64::from(k)).sum();
-            sum as f64 / PER_OCTAVE / exponents.len().max(1) as f64
-        };
-        f64::from(self.tensor_log2) + mean_octaves(&self.rows) + mean_octaves(&self.cols)
-    }
-}
-
-/// `½ Σ_ij E[g_i²] D_j e_ij²`: the KL divergence, in nats a token, that a layer's errors add to second order.
-///
-/// `output_fisher` is `[out]`, `d` is `[in]` in units of the undamped Hessian, `errors` is `[out, in]`: under
-/// feedback what the quantiser did to its own target, not to the original weights.
-///
-/// # Errors
-/// [`Error::ShapeMismatch`].
-pub fn predicted_kl(output_fisher: &[f32], d: &[f64], errors: ArrayView2<'_, f32>) -> Result<f64> {
-    check_shape("errors", errors.dim(), (output_fisher.len(), d.len()))?;
-    let mut kl = 0.0;
-    for (row, &fisher) in errors.rows().into_iter().zip(output_fisher) {
-        let weighted: f64 = row
-            .iter()
-            .zip(d)
-            .map(|(&e, d)| d * f64::from(e) * f64::from(e))
-            .sum();
-        kl += 0.5 * f64::from(fisher) * weighted;
-    }
-    Ok(kl)
-}
-
-/// `Δ²/24`: the KL divergence, in nats a token, that one weight adds under [`StepBasis::Kl`] at high rates.
-pub fn kl_per_weight(delta: f32) -> f64 {
-    f64::from(delta) * f64::from(delta) / 24.0
 }
 
 /// Floored logarithms of the LDL diagonal.
 fn d_logs(d: &[f64], n_cols: usize) -> Result<Vec<f64>> {
-    check_len("diagonal of the factor", d.len(), n_cols)?;
-    if let Some(&found) = d.iter().find(|d| !(d.is_finite() && **d > 0.0)) {
-        return Err(Error::OutOfRange {
-            what: "diagonal of the factor",
-            found,
+    check_len("length of the diagonal of the factor", d.len(), n_cols)?;
+    if let Some(idx) = d.iter().position(|&d| !(d.is_finite() && d > 0.0)) {
+        return Err(Error::Statistic {
+            what: "diagonal of the factor at column",
+            idx,
+            found: d[idx],
             allowed: "finite numbers above 0",
         });
     }
@@ -219,17 +179,32 @@ fn d_logs(d: &[f64], n_cols: usize) -> Result<Vec<f64>> {
 
 /// Floored logarithms of the output Fisher; none where it is zero.
 fn fisher_logs(fisher: &[f32], n_rows: usize) -> Result<Option<Vec<f64>>> {
-    check_fisher(fisher, n_rows)?;
+    check_len("length of the output Fisher", fisher.len(), n_rows)?;
     let fisher: Vec<f64> = fisher.iter().map(|&g| f64::from(g)).collect();
+    if let Some(idx) = fisher.iter().position(|&g| !(g.is_finite() && g >= 0.0)) {
+        return Err(Error::Statistic {
+            what: "output Fisher of row",
+            idx,
+            found: fisher[idx],
+            allowed: "finite numbers of at least 0",
+        });
+    }
     let floor = FISHER_FLOOR * mean(&fisher);
     if n_rows > 0 && floor == 0.0 {
-        tracing::warn!(
-            n_rows,
-            "output fisher is all zeros, steps are set without it"
-        );
         return Ok(None);
     }
     Ok(Some(fisher.iter().map(|g| g.max(floor).log2()).collect()))
+}
+
+fn check_len(what: &'static str, found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch {
+        what,
+        found,
+        expected,
+    })
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -245,21 +220,18 @@ fn centred(mut logs: Vec<f64>) -> Vec<f64> {
 }
 
 /// Base-2 logarithms to quarter octaves; beyond ±31.75 octaves the nearest that a byte holds.
-pub(crate) fn exponents(logs: &[f64]) -> Vec<i8> {
+pub(super) fn exponents(logs: &[f64]) -> Vec<i8> {
     let limit = f64::from(i8::MAX);
-    let exponent = |log: &f64| (PER_OCTAVE * log).round().clamp(-limit, limit) as i8;
+    let exponent = |log: &f64| {
+        (f64::from(BUCKETS_PER_OCTAVE) * log)
+            .round()
+            .clamp(-limit, limit) as i8
+    };
     logs.iter().map(exponent).collect()
 }
 
 fn row_step(base_step: f32, exponent: i8) -> f32 {
-    (f64::from(base_step) * quarter_octaves(exponent)) as f32
-}
-
-/// `2^(exponent / 4)`, the same bits on every machine.
-fn quarter_octaves(exponent: i8) -> f64 {
-    let octaves = i32::from(exponent).div_euclid(4);
-    let rest = usize::from(exponent.rem_euclid(4).unsigned_abs());
-    QUARTER_OCTAVES[rest] * 2_f64.powi(octaves)
+    (f64::from(base_step) * quarter_octave(exponent)) as f32
 }
 
 #[cfg(test)]

@@ -1,20 +1,19 @@
 //! How large the symbols of every weight will be, from two small vectors.
 
-use nwc_chunk::ndarray::ArrayView2;
+use ndarray::ArrayView2;
 
-use crate::error::check_shape;
-use crate::steps::exponents;
-use crate::{Error, Result, StepFactors};
+use super::steps::exponents;
+use super::{Error, Result, StepFactors};
 
 /// Row and column indices lie in `±MAX_SCALE_INDEX`: 25 octaves, far beyond any rate.
-pub const MAX_SCALE_INDEX: i8 = 100;
+const MAX_SCALE_INDEX: i8 = 100;
 
 /// Alternations of the fit: the first rows are fitted before any column is known, the second corrects them.
 const N_SWEEPS: usize = 2;
 
 /// The predicted scale of `w_ij / step_ij`: row rms times column rms, in quarter octaves.
 ///
-/// `σ_ij ≈ 2^((rows[i] + cols[j]) / 4)`; [`ScalePrediction::bucket`] picks the table that codes the symbol.
+/// `σ_ij ≈ 2^((rows[i] + cols[j]) / 4)`, which picks the table that codes the symbol.
 /// Plain data: stored with the tensor, a byte a row and a byte a column, and handed on as two slices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScalePrediction {
@@ -32,25 +31,33 @@ impl ScalePrediction {
     /// Rows and columns of zeros get the smallest index and take no part.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] where `factors` is not of the matrix; [`Error::NonFinite`] for a weight;
-    /// [`Error::OutOfRange`] where `delta` gives no usable step.
+    /// [`Error::ShapeMismatch`] where `factors` is not of the matrix; [`Error::NotFinite`] for a weight;
+    /// [`Error::BaseStep`] where `delta` gives no usable step.
     pub fn fit(weights: ArrayView2<'_, f32>, factors: &StepFactors, delta: f32) -> Result<Self> {
         let base_step = factors.base_step(delta);
-        crate::error::check_step("base step", base_step)?;
+        if !(base_step.is_finite() && base_step > 0.0) {
+            return Err(Error::BaseStep { found: base_step });
+        }
+        for (what, found, expected) in [
+            ("number of row steps", factors.rows.len(), weights.nrows()),
+            (
+                "number of column steps",
+                factors.cols.len(),
+                weights.ncols(),
+            ),
+        ] {
+            if found != expected {
+                return Err(Error::ShapeMismatch {
+                    what,
+                    found,
+                    expected,
+                });
+            }
+        }
         let row_steps = factors.row_steps(base_step);
         let col_factors = factors.col_factors();
-        check_shape(
-            "step factors",
-            (row_steps.len(), col_factors.len()),
-            weights.dim(),
-        )?;
-        if let Some(((row, col), &found)) = weights.indexed_iter().find(|(_, w)| !w.is_finite()) {
-            return Err(Error::NonFinite {
-                what: "weight",
-                row,
-                col,
-                found,
-            });
+        if let Some(((row, col), &value)) = weights.indexed_iter().find(|(_, w)| !w.is_finite()) {
+            return Err(Error::NotFinite { row, col, value });
         }
         let lanes = Lanes::new(weights, &row_steps, &col_factors);
         let (row_logs, col_logs) = lanes.fit(weights);
@@ -60,14 +67,6 @@ impl ScalePrediction {
             rows: indices(row_logs.iter().map(|x| x + shift)),
             cols: indices(col_logs.iter().map(|x| x - shift)),
         })
-    }
-
-    /// Predicted scale of the symbol of weight `(i, j)`, in quarter octaves above one step.
-    ///
-    /// An index outside of the layer counts as 0.
-    pub fn bucket(&self, row_idx: usize, col_idx: usize) -> i16 {
-        let at = |indices: &[i8], idx: usize| i16::from(indices.get(idx).copied().unwrap_or(0));
-        at(&self.rows, row_idx) + at(&self.cols, col_idx)
     }
 }
 
@@ -173,12 +172,17 @@ fn indices(logs: impl Iterator<Item = f64>) -> Vec<i8> {
 
 #[cfg(test)]
 mod tests {
-    use nwc_chunk::ndarray::{Array2, array};
+    use ndarray::{Array2, array};
     use proptest::prelude::*;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+
+    /// Predicted scale of weight `(i, j)`, in quarter octaves above one step.
+    fn bucket(prediction: &ScalePrediction, i: usize, j: usize) -> i16 {
+        i16::from(prediction.rows[i]) + i16::from(prediction.cols[j])
+    }
 
     fn unit_steps(rows: usize, cols: usize) -> StepFactors {
         StepFactors {
@@ -203,7 +207,7 @@ mod tests {
         for i in 0..shape.0 {
             for j in 0..shape.1 {
                 let expected = 4.0 * (sigma(i, j) / f64::from(factors.step(i, j, delta))).log2();
-                let found = f64::from(prediction.bucket(i, j));
+                let found = f64::from(bucket(&prediction, i, j));
                 assert!(
                     (found - expected).abs() <= 1.01,
                     "({i}, {j}) is {found}, expected {expected}"
@@ -235,14 +239,13 @@ mod tests {
     fn lanes_of_zeros_take_no_part() {
         let weights = array![[1.0, 0.0, 4.0], [0.0, 0.0, 0.0], [2.0, 0.0, 8.0]];
         let prediction = ScalePrediction::fit(weights.view(), &unit_steps(3, 3), 1.0).unwrap();
-        let of = |i, j| prediction.bucket(i, j);
+        let of = |i, j| bucket(&prediction, i, j);
         assert_eq!([of(0, 0), of(0, 2), of(2, 0), of(2, 2)], [0, 8, 4, 12]);
         assert_eq!(prediction.rows[1], -MAX_SCALE_INDEX);
         assert_eq!(prediction.cols[1], -MAX_SCALE_INDEX);
         let zeros = Array2::<f32>::zeros((2, 2));
         let prediction = ScalePrediction::fit(zeros.view(), &unit_steps(2, 2), 1.0).unwrap();
-        assert_eq!(prediction.bucket(0, 0), -2 * i16::from(MAX_SCALE_INDEX));
-        assert_eq!(prediction.bucket(9, 9), 0);
+        assert_eq!(bucket(&prediction, 0, 0), -2 * i16::from(MAX_SCALE_INDEX));
     }
 
     #[test]
@@ -254,15 +257,15 @@ mod tests {
         };
         assert_eq!(
             fit(array![[1.0, 2.0]], 1.0),
-            "step factors is 1 x 1, expected 1 x 2"
+            "number of column steps is 1, expected 2"
         );
         assert_eq!(
             fit(array![[f32::NAN]], 1.0),
-            "weight (0, 0) is NaN, expected a finite number"
+            "weight NaN at row 0 of column 0 is not finite"
         );
         assert_eq!(
             fit(array![[1.0]], 0.0),
-            "base step is 0, allowed: a finite number above 0"
+            "base step is 0, allowed: finite numbers above 0"
         );
     }
 }
