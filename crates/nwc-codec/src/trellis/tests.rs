@@ -291,10 +291,9 @@ proptest! {
         (rows, cols) in (0_usize..40, 0_usize..70),
         seed in any::<u64>(),
         n_states in proptest::sample::select(N_STATES.to_vec()),
-        zero_below_bucket in -20_i16..20,
         exponent in -10.0_f32..10.0,
     ) {
-        let config = TrellisConfig { zero_below_bucket, n_buckets: 30, ..TrellisConfig::wide(n_states as u16) };
+        let config = TrellisConfig { n_buckets: 30, ..TrellisConfig::wide(n_states as u16) };
         let codec = TrellisCodec::parametric(config).unwrap();
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         let mut exponents = |n: usize| (0..n).map(|_| rng.random_range(-8..8)).collect::<Vec<i8>>();
@@ -404,6 +403,32 @@ fn codec_files_of_another_kind_are_refused() {
         replaced("\"I8\"", "\"U8\""),
         crate::Error::ParameterType { .. }
     ));
+}
+
+/// Files of format 1 say where the odd class has a zero; nowhere is the one answer that is read.
+#[test]
+fn early_codec_files_are_read() {
+    let codec = TrellisCodec::parametric(TrellisConfig::wide(4)).unwrap();
+    let bytes = codec.to_bytes().unwrap();
+    let early = |zero_below_bucket: &str| {
+        let header_len = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+        let header = std::str::from_utf8(&bytes[8..8 + header_len]).unwrap();
+        assert!(!header.contains("zero_below_bucket"), "{header}");
+        let field = format!("\\\"n_buckets\\\":57,\\\"zero_below_bucket\\\":{zero_below_bucket}");
+        let header = header.replace("\\\"n_buckets\\\":57", &field);
+        let mut early = (header.len() as u64).to_le_bytes().to_vec();
+        early.extend_from_slice(header.as_bytes());
+        early.extend_from_slice(&bytes[8 + header_len..]);
+        TrellisCodec::from_bytes(&early)
+    };
+    let read = early("-121").unwrap();
+    assert_eq!(read.to_bytes().unwrap(), bytes);
+    for found in ["0", "-120", "-121.5", "null"] {
+        let error = early(found).unwrap_err().to_string();
+        let expected =
+            format!("trellis field zero_below_bucket is {found}, allowed: -121, or no such field");
+        assert_eq!(error, expected);
+    }
 }
 
 #[test]
