@@ -33,7 +33,7 @@ impl LoadedCodec {
         let codec = pretrained::parse(name, &bytes)?;
         let family = match &codec {
             Codec::Neural(_) => "neural",
-            _ => "trellis",
+            Codec::Trellis(_) => "trellis",
         };
         let digest = Digest::of(&bytes).to_string();
         Ok(Self {

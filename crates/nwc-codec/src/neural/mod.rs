@@ -29,5 +29,4 @@ pub use freeze::{
 };
 pub use parameters::{MAX_PARAMETERS, Parameters, check_parameters, parameter_shapes};
 pub use start::{initial_parameters, random_parameters};
-pub(crate) use stored::FAMILY;
 pub use synthesizer::{SynthesisBackend, Synthesizer};

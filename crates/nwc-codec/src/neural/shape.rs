@@ -6,7 +6,7 @@ use nwc_chunk::ndarray::{Array2, ArrayView2};
 use crate::{CodecConfig, Error, Result};
 
 impl CodecConfig {
-    /// Checks what a [`Synthesizer`] is given: `symbols` are `[levels.len(), latent_dim]`, all levels the codec's.
+    /// Checks what a [`crate::Synthesizer`] is given: `symbols` are `[levels.len(), latent_dim]`, all levels the codec's.
     ///
     /// # Errors
     /// [`Error::Shape`]; [`Error::Level`].

@@ -27,11 +27,6 @@ impl LoadedCodec {
                 codec,
             }),
             Codec::Trellis(codec) => Ok(Self::Trellis(codec)),
-            other => Err(TensorError::Record {
-                what: "codec family",
-                found: format!("{other:?}").chars().take(40).collect(),
-                expected: "neural or trellis".into(),
-            }),
         }
     }
 }
