@@ -5,6 +5,7 @@ use nwc_chunk::Parallelism;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 
+use super::stream::substream_columns;
 use super::*;
 
 /// What one matrix became.
@@ -223,6 +224,11 @@ fn many_substreams_decode_alike() {
     );
     assert_eq!(coded.substreams.len(), 2);
     assert_eq!(substream_columns(5000, 150), [0..64, 64..150]);
+    check_substreams(2, 5000, 150).unwrap();
+    // As a file may claim; counted without a list of them.
+    let error = check_substreams(2, 1 << 13, 1 << 35).unwrap_err();
+    let expected = "number of substreams is 2, expected 1073741824";
+    assert_eq!(error.to_string(), expected);
     assert_eq!(substream_columns(0, 9), []);
     assert_eq!(substream_columns(9, 0), []);
     assert_eq!(substream_columns(usize::MAX, 40), [0..32, 32..40]);

@@ -112,15 +112,16 @@ pub(crate) fn decode(
     cols: usize,
 ) -> Result<Array2<f32>, TensorError> {
     let layout = ChunkLayout::new(rows, cols, codec.config().chunk_len)?;
+    let substreams = stored.substreams()?;
+    let per_col = layout.n_chunks_per_col();
+    codec.check_substreams(substreams.len(), layout.n_chunks(), per_col)?;
+    if layout.n_chunks() == 0 {
+        return Ok(Array2::zeros((rows, cols)));
+    }
     let levels = stored_levels(codec, stored, cols)?;
     let chunk_levels = layout.chunk_levels(&levels)?;
     let scales = Array1::from(stored.halves(SCALES, rows)?);
-    let symbols = codec.decode_columns(
-        &stored.substreams()?,
-        &chunk_levels,
-        layout.n_chunks_per_col(),
-        Parallelism::Rayon,
-    )?;
+    let symbols = codec.decode_columns(&substreams, &chunk_levels, per_col, Parallelism::Rayon)?;
     let chunks = synthesizer.synthesize(symbols.view(), &chunk_levels)?;
     let mut decoded = Array2::zeros((rows, cols));
     layout.scatter(chunks.view(), decoded.view_mut())?;

@@ -70,12 +70,14 @@ pub(crate) fn decode(
     rows: usize,
     cols: usize,
 ) -> Result<Array2<f32>, TensorError> {
+    let substreams = stored.substreams()?;
+    trellis::check_substreams(substreams.len(), rows, cols).map_err(codec_error)?;
     let scales = TensorScales::from_bytes(stored.get(SCALES)?, rows, cols).map_err(codec_error)?;
     let mut decoded = Array2::zeros((rows, cols));
     trellis::decode(
         codec,
         &scales,
-        &stored.substreams()?,
+        &substreams,
         decoded.view_mut(),
         Parallelism::Rayon,
     )
