@@ -89,7 +89,7 @@ fn neural_payload() -> Result<Vec<u8>> {
     let levels = vec![QualityLevel(1); 64 * 32 / 16];
     let symbols =
         ndarray::Array2::from_shape_fn((levels.len(), 16), |(i, j)| (i + j) as i32 % 5 - 2);
-    let substreams = codec.encode_symbols(symbols.view(), &levels, Parallelism::Serial)?;
+    let substreams = codec.encode_columns(symbols.view(), &levels, 1, Parallelism::Serial)?;
     let mut bytes = vec![2, 64, 32];
     bytes.extend(encode_payload(&substreams));
     Ok(bytes)

@@ -155,7 +155,7 @@ fn neural_payload(bytes: &[u8], level: u8, n_chunks: usize) -> bool {
         return false;
     };
     let codec = neural();
-    let Ok(symbols) = codec.decode_symbols(&substreams, &levels, Parallelism::Serial) else {
+    let Ok(symbols) = codec.decode_columns(&substreams, &levels, 1, Parallelism::Serial) else {
         return false;
     };
     codec

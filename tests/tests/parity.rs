@@ -54,7 +54,7 @@ fn check(name: &str) {
     }
     // A latent that lies between two integers may fall either way; nearly all must fall as LibTorch's did.
     let quantized = codec
-        .quantize_chunks(chunks.view(), &levels, Parallelism::Serial)
+        .quantize_columns(chunks.view(), &levels, 1, Parallelism::Serial)
         .unwrap();
     let n_other = quantized
         .symbols

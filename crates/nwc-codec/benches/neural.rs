@@ -64,15 +64,15 @@ fn entropy_decoding(bencher: Bencher, preset: &str) {
     let codec = codec(preset);
     let (chunks, levels) = chunks(codec.config().chunk_len);
     let coded = codec
-        .quantize_chunks(chunks.view(), &levels, Parallelism::Serial)
+        .quantize_columns(chunks.view(), &levels, 1, Parallelism::Serial)
         .expect("finite");
     let substreams = codec
-        .encode_symbols(coded.symbols.view(), &levels, Parallelism::Serial)
+        .encode_columns(coded.symbols.view(), &levels, 1, Parallelism::Serial)
         .expect("valid");
     let slices: Vec<&[u8]> = substreams.iter().map(Vec::as_slice).collect();
     bencher
         .counter(ItemsCount::new(N_WEIGHTS))
-        .bench(|| codec.decode_symbols(black_box(&slices), &levels, Parallelism::Serial));
+        .bench(|| codec.decode_columns(black_box(&slices), &levels, 1, Parallelism::Serial));
 }
 
 #[divan::bench(args = PRESETS)]

@@ -1,7 +1,6 @@
 //! Prints as JSON how far trellis-coded quantisation of normal deviates is from D(R) = 2^-2R.
 //!
-//! `cargo run --release -p nwc-codec --example gaussian_gap -- [size] [states,…] [rates,…] [lagrangian]
-//! [zero_below_bucket]`:
+//! `cargo run --release -p nwc-codec --example gaussian_gap -- [size] [states,…] [rates,…] [lagrangian]`:
 //! for a `size × size` matrix of N(0, 1) and each number of states the rate in stored bytes (substreams
 //! and side information), the gap at each rate asked for, the plain scalar quantiser (ECSQ) from its
 //! integrals beside it.
@@ -33,7 +32,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let states = numbers(&argument(1, "1,4,8,16,64,256"))?;
     let rates = numbers(&argument(2, "1,1.5,2,2.5,3,4,5,6,8"))?;
     let lagrangians = numbers(&argument(3, "0.2,0.35"))?;
-    let zero_below: i16 = argument(4, "-121").parse()?;
     let weights = gaussian(size, size, 2026);
     let mut entries = Vec::new();
     for (&n_states, &lagrangian) in states
@@ -42,7 +40,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
         let config = TrellisConfig {
             lagrangian: lagrangian as f32,
-            zero_below_bucket: zero_below,
             ..TrellisConfig::wide(n_states as u16)
         };
         for &rate in &rates {
@@ -64,7 +61,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "source": format!("N(0, 1), {size} x {size}"),
         "rate": "stored bytes of substreams and side information, bits a weight",
         "gap": "rate - R(D), R(D) = -log2(mse) / 2",
-        "zero_below_bucket": zero_below,
         "points": entries,
     });
     println!("{}", serde_json::to_string_pretty(&report)?);

@@ -46,7 +46,7 @@ fn main() -> Result<(), Failure> {
         let chunks = gaussian(N_CHUNKS, codec.config().chunk_len, 2026);
         for level in 0..codec.config().n_quality_levels() {
             let levels = vec![QualityLevel(level as u8); N_CHUNKS];
-            let coded = codec.quantize_chunks(chunks.view(), &levels, Parallelism::Serial)?;
+            let coded = codec.quantize_columns(chunks.view(), &levels, 1, Parallelism::Serial)?;
             let nmse = relative(&coded.reconstruction, &chunks);
             let mut entry = serde_json::json!({
                 "lambda": codec.config().lambda, "level": level, "nmse": nmse,

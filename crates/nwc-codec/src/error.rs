@@ -56,6 +56,14 @@ pub enum Error {
         /// What would be accepted.
         expected: &'static str,
     },
+    /// The codec is of a family that this build leaves out.
+    #[error("codec is of family {family}; this build lacks the feature `{feature}` of nwc-codec")]
+    FeatureMissing {
+        /// Family in the file.
+        family: &'static str,
+        /// The feature that brings it.
+        feature: &'static str,
+    },
     /// A tensor that the configuration asks for is not there.
     #[error("codec has no tensor {name}")]
     ParameterMissing {

@@ -24,6 +24,9 @@ pub(crate) const CONFIG_KEY: &str = "nwc_codec";
 pub(crate) const TRAINING_KEY: &str = "nwc_training";
 const FAMILY_KEY: &str = "family";
 
+/// The family of learned codecs; known by name in a build without them, too.
+pub(crate) const NEURAL_FAMILY: &str = "neural";
+
 /// A codec file taken apart; its tensors are still in the caller's bytes.
 #[derive(Debug)]
 pub(crate) struct CodecFile<'a> {
@@ -32,6 +35,10 @@ pub(crate) struct CodecFile<'a> {
     /// The configuration without its entry `family`.
     pub(crate) config: Value,
     /// Figures of the training; empty where nothing is known.
+    #[cfg_attr(
+        not(feature = "neural"),
+        expect(dead_code, reason = "only learned codecs are trained")
+    )]
     pub(crate) training_json: String,
     /// The tensors.
     pub(crate) tensors: SafeTensors<'a>,

@@ -1,18 +1,23 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)] // One file is excepted: the call of `gemm` in neural/product.rs.
 
+#[cfg(feature = "neural")]
 mod config;
 mod error;
 mod family;
 mod file;
+#[cfg(feature = "neural")]
 mod neural;
+#[cfg(feature = "neural")]
 mod parallel;
 pub mod trellis;
 
+#[cfg(feature = "neural")]
 pub use config::{CodecConfig, PAPER_RATE_COEFFICIENTS};
 pub use error::{Error, Result};
 pub use family::Codec;
 pub use file::CODEC_FILE_VERSION;
+#[cfg(feature = "neural")]
 pub use neural::{
     MAX_PARAMETERS, MAX_TABLE_SYMBOL, NeuralCodec, Parameters, QuantizedChunks, SymbolHistogram,
     SynthesisBackend, Synthesizer, TABLE_PRECISION, check_parameters, count_symbols,

@@ -87,9 +87,9 @@ fn pretrain(
     let chunks = ArrayView2::from_shape((sample.len() / chunk_len, chunk_len), sample)?;
     for level in 0..codec.config().n_quality_levels() as u8 {
         let levels = vec![QualityLevel(level); chunks.nrows()];
-        let quantized = codec.quantize_chunks(chunks, &levels, Parallelism::Rayon)?;
+        let quantized = codec.quantize_columns(chunks, &levels, 1, Parallelism::Rayon)?;
         let substreams =
-            codec.encode_symbols(quantized.symbols.view(), &levels, Parallelism::Rayon)?;
+            codec.encode_columns(quantized.symbols.view(), &levels, 1, Parallelism::Rayon)?;
         let n_bytes: usize = substreams.iter().map(Vec::len).sum();
         let squares = quantized.reconstruction.iter().zip(sample);
         let mse = squares.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / sample.len() as f64;

@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
         let levels = vec![QualityLevel(0); N_HIDDEN / config.width];
         let chunks = gaussian_matrix(levels.len(), config.chunk_len, 100);
         let symbols = codec
-            .quantize_chunks(chunks.view(), &levels, Parallelism::Serial)?
+            .quantize_columns(chunks.view(), &levels, 1, Parallelism::Serial)?
             .symbols;
         let torch = TorchBackend::new(tch::Device::Cpu)?.load(&codec)?;
         let plain = || codec.synthesize(symbols.view(), &levels, Parallelism::Serial);

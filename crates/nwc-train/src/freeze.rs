@@ -80,7 +80,7 @@ fn count_level(
     let mut counts = vec![vec![0u64; N_SYMBOLS]; codec.config().latent_dim];
     for batch in chunks.axis_chunks_iter(nwc_chunk::ndarray::Axis(0), BATCH_CHUNKS) {
         let levels = vec![QualityLevel(level); batch.nrows()];
-        let quantized = codec.quantize_chunks(batch, &levels, Parallelism::Rayon)?;
+        let quantized = codec.quantize_columns(batch, &levels, 1, Parallelism::Rayon)?;
         for symbols in quantized.symbols.rows() {
             for (counts, &symbol) in counts.iter_mut().zip(symbols) {
                 let idx = usize::try_from(i64::from(symbol) + i64::from(MAX_TABLE_SYMBOL));

@@ -2,24 +2,16 @@
 
 use nwc_chunk::ndarray::{Array2, ArrayView2, Axis};
 use nwc_chunk::{Parallelism, QualityLevel};
-use nwc_entropy::TableSet;
+use nwc_entropy::{DecodeTables, TableSet};
 
-use super::freeze::normal_tables;
 use super::parameters::{
     DECODER_EMBEDDING, ENCODER_EMBEDDING, MEDIAN, Parameters, check_parameters,
 };
-use super::start::identity_parameters;
+use super::shape::{check_shape, to_array};
 use super::transform::{BATCH_ROWS, Scratch, Transform};
 use crate::parallel::map_each;
 use crate::trellis::TrellisCode;
 use crate::{CodecConfig, Error, Result};
-
-/// Precision of the tables that this crate freezes, bits; a codec file may hold another one.
-///
-/// Differs from the paper: it has 16. At 16 bits the coder itself loses 0.003 bit a symbol, at 14 bits 0.0002;
-/// coarser masses take back a part of it. N(0, 1) at 2, 4, 6 bits is stored in 2.0062, 4.0069, 6.0066 bits with
-/// 16 and in 2.0030, 4.0030, 6.0036 with 14.
-pub const TABLE_PRECISION: u32 = nwc_entropy::DEFAULT_PRECISION;
 
 /// A learned codec: chunks of weights to integer symbols and back.
 ///
@@ -27,8 +19,8 @@ pub const TABLE_PRECISION: u32 = nwc_entropy::DEFAULT_PRECISION;
 /// chunk ──► analysis ──► y ──► round(y - m) = symbols ──► + m ──► ŷ ──► synthesis ──► reconstruction
 ///              ▲ level          m = median[level]                          ▲ level
 /// ```
-/// With more than one state, symbols are points of a trellis code and no longer each latent's nearest integer; see
-/// [`NeuralCodec::quantize_columns`].
+/// Chunks come in columns: with more than one state the latents of a column are a path of a trellis code, and a symbol
+/// is no longer each latent's nearest integer; see [`NeuralCodec::quantize_columns`].
 /// A call gives the same result for any [`Parallelism`], and a chunk the same whatever is beside it.
 /// Source: METHOD 2.2 and 2.3.
 #[derive(Debug, Clone)]
@@ -42,9 +34,10 @@ pub struct NeuralCodec {
     /// `[n_quality_levels, latent_dim]`.
     pub(super) median: Vec<f32>,
     pub(super) code: TrellisCode,
+    pub(super) decode_tables: DecodeTables,
 }
 
-/// What [`NeuralCodec::quantize_chunks`] makes of chunks.
+/// What [`NeuralCodec::quantize_columns`] makes of chunks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedChunks {
     /// `[n_chunks, latent_dim]`.
@@ -89,6 +82,7 @@ impl NeuralCodec {
         let median = parameters[MEDIAN].iter().copied().collect();
         Ok(Self {
             code: TrellisCode::new(usize::from(config.n_states))?,
+            decode_tables: DecodeTables::new(&tables),
             config,
             parameters,
             tables,
@@ -97,20 +91,6 @@ impl NeuralCodec {
             synthesis,
             median,
         })
-    }
-
-    /// The codec that is exactly entropy-coded scalar quantisation of N(0, 1) weights, with a step a level.
-    ///
-    /// `steps` are in units of the weights, cheapest level first. Training starts from it and tests measure
-    /// against it: its rate and distortion are known.
-    ///
-    /// # Errors
-    /// [`Error::Config`] where there is not one positive step a level, where the chunk fits neither the hidden
-    /// units nor the latents, or where steps differ although the embedding is shared or there is no block.
-    pub fn identity(config: CodecConfig, steps: &[f32]) -> Result<Self> {
-        let parameters = identity_parameters(&config, steps)?;
-        let tables = normal_tables(&config, steps)?;
-        Self::new(config, parameters, tables, String::new())
     }
 
     /// Shape and provenance.
@@ -136,24 +116,15 @@ impl NeuralCodec {
 
 /// # Chunks to symbols and back
 impl NeuralCodec {
-    /// Codes `chunks`, `[n_chunks, chunk_len]` in units of the row scale, each at its quality level.
+    /// [`NeuralCodec::quantize_columns`] with one state: each latent by itself.
     ///
     /// symbols = round(analysis(chunk) - m), ties to even, saturating at the ends of i32.
-    /// With more than one state, every chunk counts as a column of its own; [`NeuralCodec::quantize_columns`] is
-    /// better by 0.07 bit.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where `chunks` is not `[levels.len(), chunk_len]`; [`Error::Level`];
-    /// [`Error::NotANumber`] names the first chunk without a latent.
-    pub fn quantize_chunks(
+    pub(super) fn round_chunks(
         &self,
         chunks: ArrayView2<'_, f32>,
         levels: &[QualityLevel],
         parallelism: Parallelism,
     ) -> Result<QuantizedChunks> {
-        if self.config.n_states > 1 {
-            return self.quantize_columns(chunks, levels, 1, parallelism);
-        }
         let (chunk_len, latent_dim) = (self.config.chunk_len, self.config.latent_dim);
         check_shape("chunks", chunks.dim(), levels.len(), chunk_len)?;
         self.config.check_levels(levels)?;
@@ -200,7 +171,7 @@ impl NeuralCodec {
         let (chunk_len, latent_dim) = (self.config.chunk_len, self.config.latent_dim);
         self.config.check_symbols(symbols, levels)?;
         let symbols = symbols.as_standard_layout();
-        let symbols = symbols.as_slice().unwrap_or_default();
+        let symbols = symbols.as_slice().expect("standard layout");
         let mut chunks = vec![0.0f32; levels.len() * chunk_len];
         let work = chunks
             .chunks_mut(BATCH_ROWS * chunk_len)
@@ -315,31 +286,6 @@ fn copy_rows(from: ArrayView2<'_, f32>, start: usize, rows: &mut [f32]) {
                 .for_each(|(to, from)| *to = *from),
         }
     }
-}
-
-pub(super) fn check_shape(
-    what: &'static str,
-    found: (usize, usize),
-    n_rows: usize,
-    n_cols: usize,
-) -> Result<()> {
-    if found == (n_rows, n_cols) {
-        return Ok(());
-    }
-    Err(Error::Shape {
-        what,
-        found: vec![found.0, found.1],
-        expected: vec![n_rows, n_cols],
-    })
-}
-
-pub(super) fn to_array<T>(values: Vec<T>, n_rows: usize, n_cols: usize) -> Result<Array2<T>> {
-    let found = vec![values.len()];
-    Array2::from_shape_vec((n_rows, n_cols), values).map_err(|_| Error::Shape {
-        what: "result",
-        found,
-        expected: vec![n_rows, n_cols],
-    })
 }
 
 fn check_tables(config: &CodecConfig, tables: &TableSet) -> Result<()> {

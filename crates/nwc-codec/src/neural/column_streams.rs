@@ -1,11 +1,14 @@
-//! Symbols on a trellis to substreams and back: a lane a column, since a state follows from the symbol before.
+//! Symbols of whole columns to substreams and back: on a trellis a lane a column, since a state follows from the symbol
+//! before.
 
 use nwc_chunk::ndarray::{Array2, ArrayView2};
 use nwc_chunk::{Parallelism, QualityLevel};
-use nwc_entropy::{DecodeTables, LANES, StreamDecoder, StreamEncoder};
+use nwc_entropy::{LANES, StreamDecoder, StreamEncoder};
 
-use super::codec::{NeuralCodec, check_shape, to_array};
+use super::codec::NeuralCodec;
 use super::columns::check_columns;
+use super::shape::to_array;
+use super::streams::chunks_per_substream;
 use crate::parallel::map_each;
 use crate::{Error, Result};
 
@@ -14,12 +17,37 @@ const MIN_SUBSTREAM_SYMBOLS: usize = 1 << 18;
 
 /// # Entropy coding of columns
 impl NeuralCodec {
-    /// Codes `symbols`, `[n_chunks, latent_dim]`, of whole columns of `chunks_per_column` chunks each.
+    /// Checks that so many substreams are as many as code `n_chunks` chunks in columns of `chunks_per_column`.
     ///
-    /// With one state the same as [`NeuralCodec::encode_symbols`].
+    /// Nothing is allocated: where the numbers come from a file, this comes before the levels of its chunks are written
+    /// out.
     ///
     /// # Errors
-    /// As [`NeuralCodec::encode_symbols`]; [`Error::Columns`]; [`Error::NotAPath`].
+    /// [`Error::Columns`]; [`Error::SubstreamCount`].
+    pub fn check_substreams(
+        &self,
+        n_substreams: usize,
+        n_chunks: usize,
+        chunks_per_column: usize,
+    ) -> Result<()> {
+        check_columns(n_chunks, chunks_per_column)?;
+        let expected = n_chunks.div_ceil(self.chunks_per_substream(chunks_per_column));
+        if n_substreams == expected {
+            return Ok(());
+        }
+        Err(Error::SubstreamCount {
+            found: n_substreams,
+            expected,
+            n_chunks,
+        })
+    }
+
+    /// Codes `symbols`, `[n_chunks, latent_dim]`, of whole columns of `chunks_per_column` chunks each, each chunk under
+    /// its level's tables.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`]; [`Error::Columns`];
+    /// [`Error::NotAPath`]; [`Error::Substream`] where a substream grows past what the entropy coder allows.
     pub fn encode_columns(
         &self,
         symbols: ArrayView2<'_, i32>,
@@ -27,18 +55,17 @@ impl NeuralCodec {
         chunks_per_column: usize,
         parallelism: Parallelism,
     ) -> Result<Vec<Vec<u8>>> {
+        self.config().check_symbols(symbols, levels)?;
+        check_columns(levels.len(), chunks_per_column)?;
         if self.config().n_states == 1 {
-            return self.encode_symbols(symbols, levels, parallelism);
+            return self.encode_chunks(symbols, levels, parallelism);
         }
         let latent_dim = self.config().latent_dim;
-        check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
-        self.config().check_levels(levels)?;
-        check_columns(levels.len(), chunks_per_column)?;
         let symbols = symbols.as_standard_layout();
-        let symbols = symbols.as_slice().unwrap_or_default();
-        let n_chunks = self.columns_per_substream(chunks_per_column) * chunks_per_column.max(1);
+        let symbols = symbols.as_slice().expect("standard layout");
+        let n_chunks = self.chunks_per_substream(chunks_per_column);
         let work = symbols
-            .chunks(n_chunks * latent_dim)
+            .chunks(n_chunks.saturating_mul(latent_dim))
             .zip(levels.chunks(n_chunks))
             .enumerate()
             .collect();
@@ -63,7 +90,8 @@ impl NeuralCodec {
     /// Decodes what [`NeuralCodec::encode_columns`] made: `[n_chunks, latent_dim]`.
     ///
     /// # Errors
-    /// As [`NeuralCodec::decode_symbols`]; [`Error::Columns`].
+    /// [`Error::Level`]; [`Error::Columns`]; [`Error::SubstreamCount`]; [`Error::Substream`] names the first substream
+    /// that does not decode.
     pub fn decode_columns(
         &self,
         substreams: &[&[u8]],
@@ -71,25 +99,16 @@ impl NeuralCodec {
         chunks_per_column: usize,
         parallelism: Parallelism,
     ) -> Result<Array2<i32>> {
+        self.config().check_levels(levels)?;
+        self.check_substreams(substreams.len(), levels.len(), chunks_per_column)?;
         if self.config().n_states == 1 {
-            return self.decode_symbols(substreams, levels, parallelism);
+            return self.decode_chunks(substreams, levels, parallelism);
         }
         let latent_dim = self.config().latent_dim;
-        self.config().check_levels(levels)?;
-        check_columns(levels.len(), chunks_per_column)?;
-        let n_chunks = self.columns_per_substream(chunks_per_column) * chunks_per_column.max(1);
-        let expected = levels.len().div_ceil(n_chunks);
-        if substreams.len() != expected {
-            return Err(Error::SubstreamCount {
-                found: substreams.len(),
-                expected,
-                n_chunks: levels.len(),
-            });
-        }
-        let tables = DecodeTables::new(self.tables());
+        let n_chunks = self.chunks_per_substream(chunks_per_column);
         let mut symbols = vec![0i32; levels.len() * latent_dim];
         let work = symbols
-            .chunks_mut(n_chunks * latent_dim)
+            .chunks_mut(n_chunks.saturating_mul(latent_dim))
             .zip(levels.chunks(n_chunks))
             .zip(substreams)
             .enumerate()
@@ -98,7 +117,7 @@ impl NeuralCodec {
             work,
             parallelism,
             |(): &mut (), (substream_idx, ((symbols, levels), bytes))| {
-                self.decode_substream(&tables, bytes, levels, chunks_per_column, symbols)
+                self.decode_substream(bytes, levels, chunks_per_column, symbols)
                     .map_err(|source| Error::Substream {
                         substream_idx,
                         source,
@@ -109,37 +128,17 @@ impl NeuralCodec {
         to_array(symbols, levels.len(), latent_dim)
     }
 
-    /// Checks that `n_cols` columns of `chunks_per_column` chunks have `n_substreams` substreams; takes no memory for it.
-    ///
-    /// # Errors
-    /// [`Error::SubstreamCount`].
-    pub fn check_substreams(
-        &self,
-        n_substreams: usize,
-        n_cols: usize,
-        chunks_per_column: usize,
-    ) -> Result<()> {
-        let n_chunks = n_cols.saturating_mul(chunks_per_column);
-        let expected = match self.config().n_states {
-            1 => self.n_substreams(n_chunks),
-            _ => n_cols.div_ceil(self.columns_per_substream(chunks_per_column)),
-        };
-        match n_substreams == expected {
-            true => Ok(()),
-            false => Err(Error::SubstreamCount {
-                found: n_substreams,
-                expected,
-                n_chunks,
-            }),
+    /// Chunks in a substream that is not the last; on a trellis those of a multiple of [`LANES`] columns.
+    fn chunks_per_substream(&self, chunks_per_column: usize) -> usize {
+        let latent_dim = self.config().latent_dim;
+        if self.config().n_states == 1 {
+            return chunks_per_substream(latent_dim);
         }
-    }
-
-    /// Columns in a substream that is not the last: a multiple of [`LANES`].
-    fn columns_per_substream(&self, chunks_per_column: usize) -> usize {
-        let column_len = chunks_per_column.max(1) * self.config().latent_dim;
-        MIN_SUBSTREAM_SYMBOLS
+        let column_len = chunks_per_column.max(1).saturating_mul(latent_dim);
+        let n_columns = MIN_SUBSTREAM_SYMBOLS
             .div_ceil(column_len)
-            .next_multiple_of(LANES)
+            .next_multiple_of(LANES);
+        n_columns.saturating_mul(chunks_per_column.max(1))
     }
 
     fn encode_substream(
@@ -183,13 +182,12 @@ impl NeuralCodec {
 
     fn decode_substream(
         &self,
-        tables: &DecodeTables,
         bytes: &[u8],
         levels: &[QualityLevel],
         chunks_per_column: usize,
         symbols: &mut [i32],
     ) -> Result<(), nwc_entropy::Error> {
-        let mut decoder = StreamDecoder::new(tables, bytes)?;
+        let mut decoder = StreamDecoder::new(&self.decode_tables, bytes)?;
         let latent_dim = self.config().latent_dim;
         let group_chunks = LANES * chunks_per_column;
         let groups = symbols

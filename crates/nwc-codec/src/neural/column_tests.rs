@@ -154,17 +154,34 @@ fn a_chunk_by_itself_is_a_column_of_one() {
     let codec = random_codec(with_states(CodecConfig::small(30.0), 8), 3);
     let chunks = normal_chunks(70, 16, 4);
     let levels = mixed_levels(70, 4);
-    let coded = codec
-        .quantize_chunks(chunks.view(), &levels, SERIAL)
-        .unwrap();
-    let columns = codec.quantize_columns(chunks.view(), &levels, 1, SERIAL);
-    assert_eq!(coded, columns.unwrap());
-    let substreams = codec
-        .encode_symbols(coded.symbols.view(), &levels, SERIAL)
-        .unwrap();
-    let slices: Vec<&[u8]> = substreams.iter().map(Vec::as_slice).collect();
-    let decoded = codec.decode_symbols(&slices, &levels, SERIAL).unwrap();
-    assert_eq!(decoded, coded.symbols);
+    check(&codec, &chunks, &levels, 1);
+    let quantise = |from: usize, to: usize| {
+        let part = chunks.slice(s![from..to, ..]);
+        let coded = codec.quantize_columns(part, &levels[from..to], 1, SERIAL);
+        coded.unwrap().symbols
+    };
+    assert_eq!(quantise(0, 70).slice(s![33..34, ..]), quantise(33, 34));
+}
+
+#[test]
+fn substreams_are_counted_before_anything_is_taken() {
+    for n_states in [1, 8] {
+        let config = with_states(CodecConfig::tiny(30.0), n_states);
+        let codec = NeuralCodec::identity(config, &[0.5; 4]).unwrap();
+        // 2^35 columns of one chunk, as a file may claim.
+        let error = codec.check_substreams(1, 1 << 35, 1).unwrap_err();
+        let expected = "found 1 substreams, 524288 code 34359738368 chunks";
+        assert_eq!(error.to_string(), expected, "{n_states} states");
+        codec.check_substreams(1 << 19, 1 << 35, 1).unwrap();
+        codec
+            .check_substreams(1, usize::MAX, usize::MAX)
+            .unwrap_or_default();
+        codec.check_substreams(0, 0, usize::MAX).unwrap();
+        assert!(matches!(
+            codec.check_substreams(1, 7, 2),
+            Err(Error::Columns { .. })
+        ));
+    }
 }
 
 #[test]
@@ -173,7 +190,7 @@ fn without_states_columns_are_chunks() {
     let chunks = normal_chunks(70, 16, 4);
     let levels = mixed_levels(70, 4);
     let coded = codec
-        .quantize_chunks(chunks.view(), &levels, SERIAL)
+        .quantize_columns(chunks.view(), &levels, 1, SERIAL)
         .unwrap();
     let columns = codec.quantize_columns(chunks.view(), &levels, 35, SERIAL);
     assert_eq!(coded, columns.unwrap());

@@ -3,7 +3,8 @@
 use nwc_chunk::ndarray::ArrayView2;
 use nwc_chunk::{Parallelism, QualityLevel};
 
-use super::codec::{NeuralCodec, QuantizedChunks, to_array};
+use super::codec::{NeuralCodec, QuantizedChunks};
+use super::shape::to_array;
 use crate::parallel::map_each;
 use crate::trellis::{Branches, Viterbi};
 use crate::{Error, Result};
@@ -20,16 +21,19 @@ struct Search {
 
 /// # Columns of chunks
 impl NeuralCodec {
-    /// Codes `chunks`, `[n_chunks, chunk_len]`, of whole columns of `chunks_per_column` chunks each.
+    /// Codes `chunks`, `[n_chunks, chunk_len]` in units of the row scale, each at its quality level.
     ///
-    /// With one state the same as [`NeuralCodec::quantize_chunks`]. With more, a symbol is the point k that a latent
-    /// is put at, and the latents of a column, chunk by chunk and channel by channel, are a path of the trellis
+    /// Chunks are those of whole columns, `chunks_per_column` each; 1 where a chunk stands by itself.
+    /// With one state columns do not matter: a symbol is a latent's nearest integer,
+    /// round(analysis(chunk) − m), ties to even, saturating at the ends of i32. With more, a symbol is the point k that
+    /// a latent is put at, and the latents of a column, chunk by chunk and channel by channel, are a path of the trellis
     /// code: the state dictates the parity of k, and ⌊k/2⌋, which is what is coded, moves it on. Of all paths the
     /// one with the least Σ (y − m − k)² is taken. No price of bits is in that sum: on the pretrained codecs a
     /// Lagrangian of 0.2 costs 0.02 bit at 2 bits and 0.003 at 4, as synthesis was trained on nearest integers.
     ///
     /// # Errors
-    /// As [`NeuralCodec::quantize_chunks`]; [`Error::Columns`] where there are no whole columns.
+    /// [`Error::Shape`] where `chunks` is not `[levels.len(), chunk_len]`; [`Error::Level`]; [`Error::Columns`] where
+    /// there are no whole columns; [`Error::NotANumber`] names the first chunk without a latent.
     pub fn quantize_columns(
         &self,
         chunks: ArrayView2<'_, f32>,
@@ -37,10 +41,10 @@ impl NeuralCodec {
         chunks_per_column: usize,
         parallelism: Parallelism,
     ) -> Result<QuantizedChunks> {
-        if self.config().n_states == 1 {
-            return self.quantize_chunks(chunks, levels, parallelism);
-        }
         check_columns(levels.len(), chunks_per_column)?;
+        if self.config().n_states == 1 {
+            return self.round_chunks(chunks, levels, parallelism);
+        }
         let latents = self.latents(chunks, levels, parallelism)?;
         let latent_dim = self.config().latent_dim;
         if let Some(idx) = latents.iter().position(|latent| latent.is_nan()) {
@@ -49,7 +53,7 @@ impl NeuralCodec {
             });
         }
         let mut symbols = vec![0i32; latents.len()];
-        let column_len = chunks_per_column.max(1) * latent_dim;
+        let column_len = chunks_per_column.max(1).saturating_mul(latent_dim);
         let work = symbols
             .chunks_mut(column_len)
             .zip(latents.chunks(column_len))

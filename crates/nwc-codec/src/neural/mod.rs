@@ -9,6 +9,7 @@ mod freeze;
 mod layers;
 mod parameters;
 mod product;
+mod shape;
 mod start;
 mod states;
 mod stored;
@@ -21,11 +22,11 @@ mod column_tests;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{NeuralCodec, QuantizedChunks, TABLE_PRECISION};
+pub use codec::{NeuralCodec, QuantizedChunks};
 pub use freeze::{
-    MAX_TABLE_SYMBOL, SymbolHistogram, count_symbols, freeze_from_counts, freeze_from_pmf,
+    MAX_TABLE_SYMBOL, SymbolHistogram, TABLE_PRECISION, count_symbols, freeze_from_counts,
+    freeze_from_pmf,
 };
 pub use parameters::{MAX_PARAMETERS, Parameters, check_parameters, parameter_shapes};
 pub use start::{initial_parameters, random_parameters};
-pub(crate) use stored::FAMILY;
 pub use synthesizer::{SynthesisBackend, Synthesizer};

@@ -4,6 +4,8 @@ use nwc_chunk::ndarray::{ArrayD, IxDyn};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::codec::NeuralCodec;
+use super::freeze::normal_tables;
 use super::parameters::{
     DECODER_EMBEDDING, ENCODER_EMBEDDING, Parameters, parameter_shapes, zero_parameters,
 };
@@ -15,6 +17,23 @@ use crate::{CodecConfig, Error, Result};
 /// the weights' variance, far below what the finest codec leaves (3.6e-6 at lambda 10000).
 const SIGNAL_NORM_GAIN: f32 = 1e-4;
 
+/// # A start
+impl NeuralCodec {
+    /// The codec that is exactly entropy-coded scalar quantisation of N(0, 1) weights, with a step a level.
+    ///
+    /// `steps` are in units of the weights, cheapest level first. Training starts from it and tests measure
+    /// against it: its rate and distortion are known.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is not one positive step a level, where the chunk fits neither the hidden
+    /// units nor the latents, or where steps differ although the embedding is shared or there is no block.
+    pub fn identity(config: CodecConfig, steps: &[f32]) -> Result<Self> {
+        let parameters = identity_parameters(&config, steps)?;
+        let tables = normal_tables(&config, steps)?;
+        Self::new(config, parameters, tables, String::new())
+    }
+}
+
 /// Parameters whose transform is exactly scalar quantisation with `steps[level]`, in units of the weights.
 ///
 /// latent = chunk / step and synthesis = latent · step: the first `chunk_len` hidden units carry the chunk, the
@@ -25,7 +44,7 @@ const SIGNAL_NORM_GAIN: f32 = 1e-4;
 /// [`Error::Config`] where there is not one positive step a level, where the chunk fits neither the hidden
 /// units nor the latents, or where the steps differ and the network cannot undo its gain (a shared embedding,
 /// no block).
-pub(super) fn identity_parameters(config: &CodecConfig, steps: &[f32]) -> Result<Parameters> {
+fn identity_parameters(config: &CodecConfig, steps: &[f32]) -> Result<Parameters> {
     check_steps(config, steps)?;
     let mut parameters = zero_parameters(config)?;
     // What all levels have in common goes into the input layer, so that equal steps need no embedding.

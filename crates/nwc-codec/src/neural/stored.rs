@@ -10,11 +10,8 @@ use serde::Serialize;
 
 use super::codec::NeuralCodec;
 use super::parameters::{Parameters, parameter_shapes};
-use crate::file::{self, CONFIG_KEY, CodecFile, FileTensor};
+use crate::file::{self, CONFIG_KEY, CodecFile, FileTensor, NEURAL_FAMILY};
 use crate::{CodecConfig, Error, Result};
-
-/// Name of this family in a codec file.
-pub(crate) const FAMILY: &str = "neural";
 
 /// Name of the tensor that holds the probability tables, U8.
 const TABLES: &str = "cdf_tables";
@@ -39,7 +36,7 @@ impl NeuralCodec {
     }
 
     pub(crate) fn from_file(file: CodecFile<'_>) -> Result<Self> {
-        file.expect_family(FAMILY)?;
+        file.expect_family(NEURAL_FAMILY)?;
         let config: CodecConfig =
             serde_json::from_value(file.config).map_err(|source| Error::Metadata {
                 key: CONFIG_KEY,
@@ -100,7 +97,7 @@ impl NeuralCodec {
     /// [`Error::Metadata`] where the configuration cannot be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let config_json = serde_json::to_string(&StoredConfig {
-            family: FAMILY,
+            family: NEURAL_FAMILY,
             config: self.config(),
         })
         .map_err(|source| Error::Metadata {

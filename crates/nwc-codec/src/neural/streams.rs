@@ -1,4 +1,4 @@
-//! Symbols to entropy-coded substreams and back.
+//! Symbols of latents that stand by themselves to entropy-coded substreams and back: codecs of one state.
 //!
 //! The symbols of consecutive chunks are one sequence, coded in steps of [`LANES`]; symbol `channel` of a chunk is
 //! coded under the table `level * latent_dim + channel`. A substream holds a fixed number of chunks, so that
@@ -6,9 +6,10 @@
 
 use nwc_chunk::ndarray::{Array2, ArrayView2};
 use nwc_chunk::{Parallelism, QualityLevel};
-use nwc_entropy::{DecodeTables, LANES, StreamDecoder, StreamEncoder};
+use nwc_entropy::{LANES, StreamDecoder, StreamEncoder};
 
-use super::codec::{NeuralCodec, check_shape, to_array};
+use super::codec::NeuralCodec;
+use super::shape::to_array;
 use crate::parallel::map_each;
 use crate::{Error, Result};
 
@@ -19,7 +20,7 @@ const MIN_SUBSTREAM_SYMBOLS: usize = 1 << 18;
 const GROUP_CHUNKS: usize = LANES;
 
 /// Chunks in a substream that is not the last: a multiple of [`GROUP_CHUNKS`] with at least 2^18 symbols.
-fn chunks_per_substream(latent_dim: usize) -> usize {
+pub(super) fn chunks_per_substream(latent_dim: usize) -> usize {
     MIN_SUBSTREAM_SYMBOLS
         .div_ceil(latent_dim)
         .next_multiple_of(GROUP_CHUNKS)
@@ -27,32 +28,16 @@ fn chunks_per_substream(latent_dim: usize) -> usize {
 
 /// # Entropy coding
 impl NeuralCodec {
-    /// Number of substreams that code `n_chunks` chunks.
-    pub fn n_substreams(&self, n_chunks: usize) -> usize {
-        n_chunks.div_ceil(chunks_per_substream(self.config().latent_dim))
-    }
-
-    /// Codes `symbols`, `[n_chunks, latent_dim]`, each chunk under its level's tables.
-    ///
-    /// With more than one state, every chunk counts as a column of its own.
-    ///
-    /// # Errors
-    /// [`Error::NotAPath`]; [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`];
-    /// [`Error::Substream`] where a substream grows past what the entropy coder allows.
-    pub fn encode_symbols(
+    /// [`NeuralCodec::encode_columns`] with one state: each chunk under its level's tables.
+    pub(super) fn encode_chunks(
         &self,
         symbols: ArrayView2<'_, i32>,
         levels: &[QualityLevel],
         parallelism: Parallelism,
     ) -> Result<Vec<Vec<u8>>> {
-        if self.config().n_states > 1 {
-            return self.encode_columns(symbols, levels, 1, parallelism);
-        }
         let latent_dim = self.config().latent_dim;
-        check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
-        self.config().check_levels(levels)?;
         let symbols = symbols.as_standard_layout();
-        let symbols = symbols.as_slice().unwrap_or_default();
+        let symbols = symbols.as_slice().expect("standard layout");
         let n_chunks = chunks_per_substream(latent_dim);
         let work = symbols
             .chunks(n_chunks * latent_dim)
@@ -83,31 +68,14 @@ impl NeuralCodec {
         encoded.into_iter().enumerate().map(named).collect()
     }
 
-    /// Decodes what [`NeuralCodec::encode_symbols`] made of `levels.len()` chunks: `[n_chunks, latent_dim]`.
-    ///
-    /// # Errors
-    /// [`Error::SubstreamCount`] where the number of substreams is not [`NeuralCodec::n_substreams`];
-    /// [`Error::Level`]; [`Error::Substream`] names the first substream that does not decode.
-    pub fn decode_symbols(
+    /// The inverse of [`NeuralCodec::encode_chunks`]; the number of substreams has been checked.
+    pub(super) fn decode_chunks(
         &self,
         substreams: &[&[u8]],
         levels: &[QualityLevel],
         parallelism: Parallelism,
     ) -> Result<Array2<i32>> {
-        if self.config().n_states > 1 {
-            return self.decode_columns(substreams, levels, 1, parallelism);
-        }
         let latent_dim = self.config().latent_dim;
-        self.config().check_levels(levels)?;
-        let expected = self.n_substreams(levels.len());
-        if substreams.len() != expected {
-            return Err(Error::SubstreamCount {
-                found: substreams.len(),
-                expected,
-                n_chunks: levels.len(),
-            });
-        }
-        let tables = DecodeTables::new(self.tables());
         let n_chunks = chunks_per_substream(latent_dim);
         let mut symbols = vec![0i32; levels.len() * latent_dim];
         let work = symbols
@@ -118,7 +86,7 @@ impl NeuralCodec {
         let decode =
             |table_idx: &mut Vec<u16>,
              ((symbols, levels), bytes): ((&mut [i32], &[QualityLevel]), &&[u8])| {
-                let mut decoder = StreamDecoder::new(&tables, bytes)?;
+                let mut decoder = StreamDecoder::new(&self.decode_tables, bytes)?;
                 let groups = symbols
                     .chunks_mut(GROUP_CHUNKS * latent_dim)
                     .zip(levels.chunks(GROUP_CHUNKS));
@@ -142,9 +110,7 @@ impl NeuralCodec {
     /// # Errors
     /// [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`].
     pub fn ideal_bits(&self, symbols: ArrayView2<'_, i32>, levels: &[QualityLevel]) -> Result<f64> {
-        let latent_dim = self.config().latent_dim;
-        check_shape("symbols", symbols.dim(), levels.len(), latent_dim)?;
-        self.config().check_levels(levels)?;
+        self.config().check_symbols(symbols, levels)?;
         let mut bits = 0.0;
         for (row, level) in symbols.rows().into_iter().zip(levels) {
             for (channel, &symbol) in row.iter().enumerate() {

@@ -8,8 +8,8 @@ use std::fmt::Debug;
 use nwc_chunk::ndarray::{Array2, ArrayView2};
 use nwc_chunk::{Parallelism, QualityLevel};
 
-use super::codec::{NeuralCodec, check_shape};
-use crate::{CodecConfig, Error, Result};
+use super::codec::NeuralCodec;
+use crate::Result;
 
 /// The synthesis of one codec, ready to run; calls may come from several threads.
 pub trait Synthesizer: Debug + Send + Sync {
@@ -17,7 +17,7 @@ pub trait Synthesizer: Debug + Send + Sync {
     /// [`NeuralCodec::synthesize`] does but for rounding.
     ///
     /// # Errors
-    /// As [`CodecConfig::check_symbols`]; [`Error::Synthesis`] where the device fails.
+    /// As [`CodecConfig::check_symbols`](crate::CodecConfig::check_symbols); [`Error::Synthesis`](crate::Error::Synthesis) where the device fails.
     fn synthesize(
         &self,
         symbols: ArrayView2<'_, i32>,
@@ -30,7 +30,7 @@ pub trait SynthesisBackend: Debug + Send + Sync {
     /// Brings the synthesis of `codec` there.
     ///
     /// # Errors
-    /// [`Error::Synthesis`] where it does not fit, or the device fails.
+    /// [`Error::Synthesis`](crate::Error::Synthesis) where it does not fit, or the device fails.
     fn load(&self, codec: &NeuralCodec) -> Result<Box<dyn Synthesizer>>;
 }
 
@@ -42,33 +42,5 @@ impl Synthesizer for NeuralCodec {
         levels: &[QualityLevel],
     ) -> Result<Array2<f32>> {
         NeuralCodec::synthesize(self, symbols, levels, Parallelism::Rayon)
-    }
-}
-
-impl CodecConfig {
-    /// Checks what a [`Synthesizer`] is given: `symbols` are `[levels.len(), latent_dim]`, all levels the codec's.
-    ///
-    /// # Errors
-    /// [`Error::Shape`]; [`Error::Level`].
-    pub fn check_symbols(
-        &self,
-        symbols: ArrayView2<'_, i32>,
-        levels: &[QualityLevel],
-    ) -> Result<()> {
-        check_shape("symbols", symbols.dim(), levels.len(), self.latent_dim)?;
-        self.check_levels(levels)
-    }
-
-    pub(super) fn check_levels(&self, levels: &[QualityLevel]) -> Result<()> {
-        let n_quality_levels = self.n_quality_levels();
-        let unknown = |level: &QualityLevel| usize::from(level.0) >= n_quality_levels;
-        match levels.iter().position(unknown) {
-            None => Ok(()),
-            Some(chunk_idx) => Err(Error::Level {
-                chunk_idx,
-                found: levels[chunk_idx].0,
-                n_quality_levels,
-            }),
-        }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn random_codec(config: CodecConfig, seed: u64) -> NeuralCodec {
     let chunks = normal_chunks(2000, config.chunk_len, seed + 1);
     let levels = mixed_levels(2000, n_levels);
     let coded = codec
-        .quantize_chunks(chunks.view(), &levels, Parallelism::Serial)
+        .quantize_columns(chunks.view(), &levels, 1, Parallelism::Serial)
         .unwrap();
     let histograms = count_symbols(&config, coded.symbols.view(), &levels).unwrap();
     let tables = freeze_from_counts(&histograms).unwrap();
@@ -65,25 +65,27 @@ fn check_round_trip(
     levels: &[QualityLevel],
 ) -> (f64, f64, f64) {
     let coded = codec
-        .quantize_chunks(chunks.view(), levels, Parallelism::Rayon)
+        .quantize_columns(chunks.view(), levels, 1, Parallelism::Rayon)
         .unwrap();
     let serial = codec
-        .quantize_chunks(chunks.view(), levels, Parallelism::Serial)
+        .quantize_columns(chunks.view(), levels, 1, Parallelism::Serial)
         .unwrap();
     assert_eq!(coded, serial);
     let symbols = coded.symbols.view();
     let substreams = codec
-        .encode_symbols(symbols, levels, Parallelism::Rayon)
+        .encode_columns(symbols, levels, 1, Parallelism::Rayon)
         .unwrap();
     assert_eq!(
         codec
-            .encode_symbols(symbols, levels, Parallelism::Serial)
+            .encode_columns(symbols, levels, 1, Parallelism::Serial)
             .unwrap(),
         substreams
     );
     let slices: Vec<&[u8]> = substreams.iter().map(Vec::as_slice).collect();
     for parallelism in [Parallelism::Serial, Parallelism::Rayon] {
-        let decoded = codec.decode_symbols(&slices, levels, parallelism).unwrap();
+        let decoded = codec
+            .decode_columns(&slices, levels, 1, parallelism)
+            .unwrap();
         assert_eq!(decoded, coded.symbols);
         let chunks = codec
             .synthesize(decoded.view(), levels, parallelism)
@@ -137,7 +139,7 @@ fn identity_rounds_each_weight() {
     let chunks = normal_chunks(300, 16, 2);
     let levels = mixed_levels(300, 4);
     let coded = codec
-        .quantize_chunks(chunks.view(), &levels, Parallelism::Serial)
+        .quantize_columns(chunks.view(), &levels, 1, Parallelism::Serial)
         .unwrap();
     for (idx, (chunk, level)) in chunks.rows().into_iter().zip(&levels).enumerate() {
         let step = 0.5f32.powi(i32::from(level.0));
@@ -166,7 +168,7 @@ fn training_starts_at_scalar_quantisation() {
     let levels = mixed_levels(20_000, 4);
     let error = |codec: &NeuralCodec| {
         let coded = codec
-            .quantize_chunks(chunks.view(), &levels, Parallelism::Serial)
+            .quantize_columns(chunks.view(), &levels, 1, Parallelism::Serial)
             .unwrap();
         mean_squared_error(&chunks, &coded.reconstruction)
     };
@@ -213,12 +215,12 @@ fn a_chunk_does_not_depend_on_its_neighbours() {
         let chunks = normal_chunks(300, codec.config().chunk_len, 8);
         let levels = mixed_levels(300, 4);
         let whole = codec
-            .quantize_chunks(chunks.view(), &levels, Parallelism::Serial)
+            .quantize_columns(chunks.view(), &levels, 1, Parallelism::Serial)
             .unwrap();
         for (from, to) in [(0, 1), (5, 70), (299, 300), (100, 300)] {
             let part = chunks.slice(s![from..to, ..]);
             let part = codec
-                .quantize_chunks(part, &levels[from..to], Parallelism::Serial)
+                .quantize_columns(part, &levels[from..to], 1, Parallelism::Serial)
                 .unwrap();
             assert_eq!(part.symbols, whole.symbols.slice(s![from..to, ..]));
             assert_eq!(
@@ -234,7 +236,8 @@ fn many_substreams_decode_alone() {
     let codec = NeuralCodec::identity(CodecConfig::tiny(30.0), &[1.0; 4]).unwrap();
     let n_chunks = (3 << 16) + 77;
     let chunks = normal_chunks(n_chunks, 4, 9);
-    assert_eq!(codec.n_substreams(n_chunks), 4);
+    codec.check_substreams(4, n_chunks, 1).unwrap();
+    assert!(codec.check_substreams(3, n_chunks, 1).is_err());
     check_round_trip(&codec, &chunks, &mixed_levels(n_chunks, 4));
 }
 
@@ -245,7 +248,7 @@ fn wild_weights_are_coded_or_refused() {
     let levels = mixed_levels(600, 4);
     chunks[[7, 3]] = 1e20;
     chunks[[8, 3]] = -3e5;
-    let coded = codec.quantize_chunks(chunks.view(), &levels, Parallelism::Rayon);
+    let coded = codec.quantize_columns(chunks.view(), &levels, 1, Parallelism::Rayon);
     // 1e20 squared is beyond f32, and LayerNorm makes nothing of it: what is left is the residual path.
     let coded = coded.unwrap();
     assert_eq!(coded.symbols[[7, 3]], i32::MAX);
@@ -256,7 +259,7 @@ fn wild_weights_are_coded_or_refused() {
         chunks[[300, 15]] = f32::NAN;
         for parallelism in [Parallelism::Serial, Parallelism::Rayon] {
             let error = codec
-                .quantize_chunks(chunks.view(), &levels, parallelism)
+                .quantize_columns(chunks.view(), &levels, 1, parallelism)
                 .unwrap_err();
             assert!(
                 matches!(error, Error::NotANumber { chunk_idx: 300 }),
@@ -275,12 +278,12 @@ fn wrong_arguments_are_refused() {
     let shape = |error: Error| assert!(matches!(error, Error::Shape { .. }), "{error}");
     shape(
         codec
-            .quantize_chunks(chunks.view(), &levels[..2], serial)
+            .quantize_columns(chunks.view(), &levels[..2], 1, serial)
             .unwrap_err(),
     );
     shape(
         codec
-            .quantize_chunks(chunks.slice(s![.., ..3]), &levels, serial)
+            .quantize_columns(chunks.slice(s![.., ..3]), &levels, 1, serial)
             .unwrap_err(),
     );
     let symbols = Array2::zeros((3, 5));
@@ -291,20 +294,20 @@ fn wrong_arguments_are_refused() {
     );
     shape(
         codec
-            .encode_symbols(symbols.view(), &levels, serial)
+            .encode_columns(symbols.view(), &levels, 1, serial)
             .unwrap_err(),
     );
     shape(codec.ideal_bits(symbols.view(), &levels).unwrap_err());
     let bad = [QualityLevel(0), QualityLevel(4), QualityLevel(0)];
     let error = codec
-        .quantize_chunks(chunks.view(), &bad, serial)
+        .quantize_columns(chunks.view(), &bad, 1, serial)
         .unwrap_err();
     let expected = "chunk 1 asks for quality level 4, the codec has 4";
     assert_eq!(error.to_string(), expected);
-    let error = codec.decode_symbols(&[], &levels, serial).unwrap_err();
+    let error = codec.decode_columns(&[], &levels, 1, serial).unwrap_err();
     assert_eq!(error.to_string(), "found 0 substreams, 1 code 3 chunks");
     let error = codec
-        .decode_symbols(&[&[1, 2, 3]], &levels, serial)
+        .decode_columns(&[&[1, 2, 3]], &levels, 1, serial)
         .unwrap_err();
     assert!(
         matches!(
@@ -443,7 +446,7 @@ proptest! {
     #[test]
     fn no_payload_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let codec = NeuralCodec::identity(CodecConfig::tiny(30.0), &[1.0; 4]).unwrap();
-        let _ = codec.decode_symbols(&[&bytes], &[QualityLevel(1); 40], Parallelism::Serial);
+        let _ = codec.decode_columns(&[&bytes], &[QualityLevel(1); 40], 1, Parallelism::Serial);
     }
 
     #[test]
@@ -455,9 +458,9 @@ proptest! {
         let n_chunks = symbols.len() / 4;
         let symbols = Array2::from_shape_vec((n_chunks, 4), symbols[..n_chunks * 4].to_vec()).unwrap();
         let levels: Vec<_> = (0..n_chunks).map(|i| QualityLevel((i as u8 ^ seed) % 4)).collect();
-        let bytes = codec.encode_symbols(symbols.view(), &levels, Parallelism::Serial).unwrap();
+        let bytes = codec.encode_columns(symbols.view(), &levels, 1, Parallelism::Serial).unwrap();
         let slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-        let decoded = codec.decode_symbols(&slices, &levels, Parallelism::Serial).unwrap();
+        let decoded = codec.decode_columns(&slices, &levels, 1, Parallelism::Serial).unwrap();
         prop_assert_eq!(&decoded, &symbols);
         let chunks = codec.synthesize(symbols.view(), &levels, Parallelism::Serial).unwrap();
         prop_assert_eq!(chunks.dim(), (n_chunks, 4));

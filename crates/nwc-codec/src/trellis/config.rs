@@ -29,10 +29,6 @@ pub struct TrellisConfig {
     pub min_bucket: i16,
     /// Number of buckets; what lies above the last uses the last.
     pub n_buckets: u16,
-    /// Buckets below this one have a zero in the odd class as well, so that every state reaches it.
-    ///
-    /// It costs distance between the other points; see [`TrellisConfig::NO_ZERO_IN_ODD_CLASS`].
-    pub zero_below_bucket: i16,
 }
 
 impl TrellisConfig {
@@ -42,13 +38,6 @@ impl TrellisConfig {
     /// (`bench-runs/gaussian-gap.json`).
     pub const DEFAULT_LAGRANGIAN: f32 = 0.2;
 
-    /// No bucket has a zero in its odd class.
-    ///
-    /// The default, for on N(0, 1) the plain integers with learned reconstruction points are nearer to the
-    /// limit at every rate from 0.1 bit on: by 0.055 bit at 1 bit, 0.04 at 1.5, 0.03 at 2
-    /// (`examples/gaussian_gap.rs`, 8 states).
-    pub const NO_ZERO_IN_ODD_CLASS: i16 = -MAX_BUCKET - 1;
-
     /// All scales from 1/16 to 1024 steps: 0.02 to 11 bits.
     pub fn wide(n_states: u16) -> Self {
         Self {
@@ -56,7 +45,6 @@ impl TrellisConfig {
             lagrangian: Self::DEFAULT_LAGRANGIAN,
             min_bucket: -16,
             n_buckets: 57,
-            zero_below_bucket: Self::NO_ZERO_IN_ODD_CLASS,
         }
     }
 
@@ -100,12 +88,6 @@ impl TrellisConfig {
             "min_bucket",
             format!("{} (highest {highest})", self.min_bucket),
             format!("-{MAX_BUCKET} to {MAX_BUCKET}"),
-        )?;
-        check(
-            (-MAX_BUCKET - 1..=MAX_BUCKET + 1).contains(&self.zero_below_bucket),
-            "zero_below_bucket",
-            self.zero_below_bucket.to_string(),
-            format!("{} to {}", -MAX_BUCKET - 1, MAX_BUCKET + 1),
         )
     }
 
@@ -125,11 +107,6 @@ impl TrellisConfig {
     pub(super) fn bucket_scale(&self, bucket_idx: usize) -> f64 {
         let exponent = f64::from(self.min_bucket) + bucket_idx as f64;
         (exponent / f64::from(BUCKETS_PER_OCTAVE)).exp2()
-    }
-
-    /// What the odd class looks like in bucket `bucket_idx`.
-    pub(super) fn has_zero_in_odd_class(&self, bucket_idx: usize) -> bool {
-        i32::from(self.min_bucket) + (bucket_idx as i32) < i32::from(self.zero_below_bucket)
     }
 }
 
@@ -157,7 +134,6 @@ mod tests {
         check("n_buckets", |c| c.n_buckets = 161);
         check("min_bucket", |c| c.min_bucket = 100);
         check("min_bucket", |c| c.min_bucket = -121);
-        check("zero_below_bucket", |c| c.zero_below_bucket = 200);
     }
 
     #[test]

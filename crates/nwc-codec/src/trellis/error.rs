@@ -89,6 +89,18 @@ pub enum Error {
         /// What does not hold.
         reason: &'static str,
     },
+    /// Stored scale side information is too short for the matrix that it is said to belong to.
+    #[error(
+        "scale side information of {n_bytes} bytes holds at most {max_entries} entries, the matrix has {n_entries}"
+    )]
+    SideInfoTooShort {
+        /// Its length.
+        n_bytes: usize,
+        /// Two a row and a column.
+        n_entries: usize,
+        /// The most that fit.
+        max_entries: usize,
+    },
     /// Substream `substream` cannot be decoded.
     #[error("substream {substream} cannot be decoded")]
     Substream {

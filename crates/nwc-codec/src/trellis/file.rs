@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use nwc_entropy::TableSet;
 use safetensors::Dtype;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::reconstruction::N_RANKS;
 use super::{Reconstruction, TrellisCodec, TrellisConfig};
@@ -45,7 +46,9 @@ impl TrellisCodec {
             key: CONFIG_KEY,
             source,
         };
-        let config: TrellisConfig = serde_json::from_value(file.config).map_err(metadata)?;
+        let mut config = file.config;
+        check_no_zero_in_odd_class(&mut config)?;
+        let config: TrellisConfig = serde_json::from_value(config).map_err(metadata)?;
         config.validate()?;
         let mut names = file.tensors.names();
         names.sort_unstable();
@@ -110,6 +113,26 @@ impl TrellisCodec {
         };
         let tensors = BTreeMap::from([(TABLES.into(), tables), (RECONSTRUCTION.into(), offsets)]);
         file::write(&config_json, "", &tensors)
+    }
+}
+
+/// Takes a field out of `config` that early files hold: the bucket below which the odd class has a zero.
+///
+/// The one value allowed lies below all buckets: nowhere. The option lost at every rate and was dropped.
+fn check_no_zero_in_odd_class(config: &mut Value) -> Result<()> {
+    const FIELD: &str = "zero_below_bucket";
+    const NONE: i64 = -121;
+    match config
+        .as_object_mut()
+        .and_then(|fields| fields.remove(FIELD))
+    {
+        Some(found) if found.as_i64() != Some(NONE) => Err(super::Error::Config {
+            field: FIELD,
+            found: found.to_string(),
+            allowed: format!("{NONE}, or no such field"),
+        }
+        .into()),
+        _ => Ok(()),
     }
 }
 

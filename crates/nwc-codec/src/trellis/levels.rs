@@ -43,7 +43,7 @@ impl Levels {
                 expected: usize::from(config.n_buckets),
             });
         }
-        let classes: Vec<_> = (0..expected).map(|table| class_of(config, table)).collect();
+        let classes: Vec<_> = (0..expected).map(PointClass::of_table).collect();
         let half = (0..expected)
             .filter_map(|table| tables.get(table))
             .map(|table| {
@@ -150,15 +150,6 @@ fn costs(values: &[f32; 4], prices: &[f32; 4], value: f32, lagrangian: f32) -> [
         let error = value - values[idx];
         error * error + lagrangian * prices[idx]
     })
-}
-
-/// The class of points that a table of `config` codes.
-pub(super) fn class_of(config: &TrellisConfig, table: usize) -> PointClass {
-    match (table & 1, config.has_zero_in_odd_class(table / 2)) {
-        (0, _) => PointClass::Even,
-        (_, false) => PointClass::Odd,
-        (_, true) => PointClass::OddWithZero,
-    }
 }
 
 fn price(tables: &TableSet, table: usize, symbol: i32) -> f32 {

@@ -1,10 +1,11 @@
 //! From symbols to points: the union codebook of the integers, split by parity class.
 //!
 //! A weight over its step is quantised to an integer `k = 2s + p`, where the trellis state dictates
-//! the class `p` and `s` is the symbol that is stored. In buckets of small predicted scale the odd
-//! class is `0, ±1, ±3, ±5, …` instead, for `s = 0, ±1, ±2, ±3, …`, so that every state reaches zero.
-//! The second form is that of dependent quantisation in VVC (H.266, 7.3.11.11 and 8.7.3); JPEG 2000
-//! part 2 gives zero to both classes of its trellis quantiser for the same reason.
+//! the class `p` and `s` is the symbol that is stored.
+//!
+//! Zero is in the even class alone. Dependent quantisation in VVC (H.266, 7.3.11.11) and JPEG 2000 part 2
+//! give it to both; on N(0, 1) the plain integers with learned reconstruction points are nearer to the
+//! rate-distortion limit from 0.1 bit on: by 0.055 bit at 1 bit, 0.04 at 1.5, 0.03 at 2 (8 states).
 
 /// A set of integers that a state may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,22 +14,26 @@ pub(super) enum PointClass {
     Even,
     /// `2s + 1`.
     Odd,
-    /// `2s − sgn(s)`.
-    OddWithZero,
 }
 
 /// Weights are cut to this many steps, far beyond any use, so that symbols stay in `i32`.
 pub(super) const MAX_POINT: f32 = (1 << 30) as f32;
 
 impl PointClass {
+    /// The class that a table codes: tables are `[bucket][parity]`.
+    pub(super) fn of_table(table: usize) -> Self {
+        match table & 1 {
+            0 => Self::Even,
+            _ => Self::Odd,
+        }
+    }
+
     /// The point of `symbol`, in steps.
     pub(super) fn point(self, symbol: i32) -> f32 {
         let symbol = symbol as f32;
         match self {
             Self::Even => 2.0 * symbol,
             Self::Odd => 2.0 * symbol + 1.0,
-            Self::OddWithZero if symbol == 0.0 => 0.0,
-            Self::OddWithZero => 2.0 * symbol - symbol.signum(),
         }
     }
 
@@ -36,15 +41,15 @@ impl PointClass {
     pub(super) fn magnitude_rank(self, symbol: i32) -> usize {
         match self {
             Self::Odd if symbol < 0 => symbol.wrapping_neg().wrapping_sub(1) as u32 as usize,
-            _ => symbol.unsigned_abs() as usize,
+            Self::Even | Self::Odd => symbol.unsigned_abs() as usize,
         }
     }
 
     /// The symbol of the negated point.
     pub(super) fn mirrored(self, symbol: i32) -> i32 {
         match self {
+            Self::Even => -symbol,
             Self::Odd => -1 - symbol,
-            _ => -symbol,
         }
     }
 
@@ -57,8 +62,6 @@ impl PointClass {
         match self {
             Self::Even => floor(0.5 * value),
             Self::Odd => floor(0.5 * (value - 1.0)),
-            Self::OddWithZero if value.abs() < 1.0 => floor(value),
-            Self::OddWithZero => floor(0.5 * (value + value.signum())),
         }
     }
 }
@@ -74,7 +77,7 @@ fn floor(position: f32) -> i32 {
 mod tests {
     use super::*;
 
-    const CLASSES: [PointClass; 3] = [PointClass::Even, PointClass::Odd, PointClass::OddWithZero];
+    const CLASSES: [PointClass; 2] = [PointClass::Even, PointClass::Odd];
 
     #[test]
     fn neighbours_of_the_floor_hold_the_nearest_point_of_each_coset() {

@@ -16,6 +16,13 @@ const DELTA: u8 = 0x80;
 const PRECISION: u32 = 14;
 /// Symbols of a table: −48 to 48; larger ones escape.
 const REACH: i32 = 48;
+/// Most entries that a byte of the substream can hold.
+///
+/// A table has 2·48 + 2 bins of at least one unit of mass, so none has more than f = M − 97 of M = 2^14. Coding an entry
+/// takes a state x to ⌊x/f⌋·M + x mod f + c ≥ x + 97·⌊x/f⌋, and with x ≥ 2^16, hence ⌊x/f⌋ ≥ 0.8·x/f, to at least
+/// 1.0047·x: 0.0068 bit. All that growth is in the words and in the upper half of the one state that are stored, so
+/// 8/1280 = 0.00625 bit an entry is less than any encoder needs.
+const MAX_ENTRIES_PER_BYTE: usize = 1280;
 /// Ratios of neighbouring masses of the two-sided geometric tables.
 const GEOMETRIC: [f64; 8] = [0.0002, 0.05, 0.2, 0.4, 0.6, 0.72, 0.82, 0.9];
 /// exp(−1 / 2σ²) of the Gaussian tables, for σ = 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8.
@@ -72,7 +79,8 @@ impl TensorScales {
     /// Reads the scales of a `rows × cols` matrix.
     ///
     /// # Errors
-    /// [`Error::SideInfo`] where the bytes are damaged; those of [`TensorScales::validate`].
+    /// [`Error::SideInfoTooShort`] where so few bytes cannot hold the scales of such a matrix, before memory is taken for
+    /// it; [`Error::SideInfo`] where the bytes are damaged; those of [`TensorScales::validate`].
     pub fn from_bytes(bytes: &[u8], rows: usize, cols: usize) -> Result<Self> {
         let damaged = |reason| Error::SideInfo {
             n_bytes: bytes.len(),
@@ -81,6 +89,15 @@ impl TensorScales {
         let (header, stream) = bytes
             .split_at_checked(HEADER_BYTES)
             .ok_or(damaged("it ends within its header"))?;
+        let n_entries = rows.saturating_add(cols).saturating_mul(2);
+        let max_entries = stream.len().saturating_mul(MAX_ENTRIES_PER_BYTE);
+        if n_entries > max_entries {
+            return Err(Error::SideInfoTooShort {
+                n_bytes: bytes.len(),
+                n_entries,
+                max_entries,
+            });
+        }
         let (step, modes) = header.split_at(4);
         let step: [u8; 4] = step
             .try_into()
@@ -88,6 +105,9 @@ impl TensorScales {
         let family = family()?;
         let decode_tables = DecodeTables::new(&family);
         let mut decoder = StreamDecoder::new(&decode_tables, stream)?;
+        if decoder.steps_left() as usize != n_entries {
+            return Err(damaged("it does not hold two entries a row and column"));
+        }
         let mut vectors: [Vec<i8>; N_VECTORS] = Default::default();
         let lengths = [rows, cols, rows, cols];
         for ((vector, len), mode) in vectors.iter_mut().zip(lengths).zip(modes.chunks_exact(2)) {
@@ -100,7 +120,7 @@ impl TensorScales {
                 return Err(damaged("a vector names a table that is not in the family"));
             }
             let mut previous = plan.base;
-            // Grows with what is decoded, so a false length takes no memory.
+            vector.reserve_exact(len);
             for _ in 0..len {
                 let mut symbol = [0];
                 decoder.decode_step(&[plan.table], &mut symbol)?;
@@ -274,13 +294,41 @@ mod tests {
         let mut step = good.clone();
         step[..4].copy_from_slice(&f32::NAN.to_le_bytes());
         assert!(matches!(read(&step), Err(Error::Step { .. })));
-        assert!(matches!(
-            TensorScales::from_bytes(&good, 40, 4),
-            Err(Error::Entropy(_))
-        ));
-        assert!(matches!(
-            TensorScales::from_bytes(&good, 3, 4),
-            Err(Error::Entropy(_))
-        ));
+        for rows in [40, 3] {
+            assert!(matches!(
+                TensorScales::from_bytes(&good, rows, 4),
+                Err(Error::SideInfo { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn scales_that_no_section_of_that_length_holds_are_refused_first() {
+        let good = scales(vec![1; 4], vec![2; 4]).to_bytes().unwrap();
+        for (rows, cols) in [(1 << 20, 4), (usize::MAX, usize::MAX)] {
+            let error = TensorScales::from_bytes(&good, rows, cols).unwrap_err();
+            assert!(matches!(error, Error::SideInfoTooShort { .. }), "{error}");
+        }
+    }
+
+    /// The shortest scales that there are, entry for entry, stay below the bound.
+    #[test]
+    fn no_scales_hold_more_entries_a_byte_than_allowed() {
+        let family = family().unwrap();
+        for table in 0..family.len() {
+            let cdf = family.get(table).unwrap().cdf();
+            assert!(
+                cdf.windows(2)
+                    .all(|bin| bin[1] - bin[0] <= (1 << PRECISION) - 97)
+            );
+        }
+        for n in [1_usize, 300, 5_000, 1 << 19] {
+            let even = TensorScales::uniform(n, n, 1.0, 1.0);
+            let bytes = even.to_bytes().unwrap();
+            assert_eq!(TensorScales::from_bytes(&bytes, n, n).unwrap(), even);
+            let per_byte = 4 * n / (bytes.len() - HEADER_BYTES);
+            println!("{n}: {per_byte} entries a byte");
+            assert!(per_byte < MAX_ENTRIES_PER_BYTE, "{n}: {per_byte}");
+        }
     }
 }

@@ -18,36 +18,8 @@ use super::{Error, Result, TensorScales, TrellisCodec, TrellisSymbols};
 /// Fewer weights than this do not make a substream of their own: its 32 lanes cost up to 128 bytes.
 const MIN_SUBSTREAM_WEIGHTS: usize = 1 << 18;
 
-/// The columns of each substream of a `rows × cols` matrix, in order; none where it is empty.
-pub fn substream_columns(rows: usize, cols: usize) -> Vec<Range<usize>> {
-    if rows == 0 || cols == 0 {
-        return Vec::new();
-    }
-    let n_groups = cols.div_ceil(LANES);
-    let n_streams = n_substreams_of(rows, cols);
-    let start = |idx: usize| (idx * n_groups / n_streams * LANES).min(cols);
-    (0..n_streams)
-        .map(|idx| start(idx)..start(idx + 1))
-        .collect()
-}
-
-/// Checks that a `rows × cols` matrix has `n_substreams` substreams; takes no memory for it, whatever the shape.
-///
-/// # Errors
-/// [`Error::ShapeMismatch`].
-pub fn check_substreams(n_substreams: usize, rows: usize, cols: usize) -> Result<()> {
-    let expected = n_substreams_of(rows, cols);
-    match n_substreams == expected {
-        true => Ok(()),
-        false => Err(Error::ShapeMismatch {
-            what: "number of substreams",
-            found: n_substreams,
-            expected,
-        }),
-    }
-}
-
-fn n_substreams_of(rows: usize, cols: usize) -> usize {
+/// Number of substreams of a `rows × cols` matrix; none where it is empty.
+pub fn n_substreams(rows: usize, cols: usize) -> usize {
     if rows == 0 || cols == 0 {
         return 0;
     }
@@ -55,7 +27,35 @@ fn n_substreams_of(rows: usize, cols: usize) -> usize {
     (cols.div_ceil(LANES) / groups_each).max(1)
 }
 
-/// Codes the symbols of one matrix, in as many substreams as [`substream_columns`] says.
+/// Checks that so many substreams are as many as code a `rows × cols` matrix.
+///
+/// Nothing is allocated: where the shape comes from a file, this comes before memory is taken for the matrix.
+///
+/// # Errors
+/// [`Error::ShapeMismatch`].
+pub fn check_substreams(found: usize, rows: usize, cols: usize) -> Result<()> {
+    let expected = n_substreams(rows, cols);
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch {
+        what: "number of substreams",
+        found,
+        expected,
+    })
+}
+
+/// The columns of each substream of a `rows × cols` matrix, in order; none where it is empty.
+pub(super) fn substream_columns(rows: usize, cols: usize) -> Vec<Range<usize>> {
+    let n_groups = cols.div_ceil(LANES);
+    let n_streams = n_substreams(rows, cols);
+    let start = |idx: usize| (idx * n_groups / n_streams * LANES).min(cols);
+    (0..n_streams)
+        .map(|idx| start(idx)..start(idx + 1))
+        .collect()
+}
+
+/// Codes the symbols of one matrix, in as many substreams as [`check_substreams`] asks for.
 ///
 /// # Errors
 /// Those of [`TensorScales::validate`]; [`Error::ShapeMismatch`]; [`Error::Entropy`].

@@ -2,7 +2,6 @@
 
 use nwc_entropy::{CdfTable, TableSet};
 
-use super::levels::class_of;
 use super::points::PointClass;
 use super::{Result, TrellisConfig};
 
@@ -104,7 +103,7 @@ fn mixed_pmf(config: &TrellisConfig, table: usize, counts: Option<&Histogram>) -
 /// The discretised analytic density of one table.
 fn analytic_pmf(config: &TrellisConfig, table: usize) -> (i32, Vec<f64>) {
     let scale = config.bucket_scale(table / 2);
-    let class = class_of(config, table);
+    let class = PointClass::of_table(table);
     let last = ((0.5 * REACH * scale).ceil() + 1.0).min(f64::from(MAX_COUNTED - 2)) as i32;
     let first = if class == PointClass::Odd {
         -last - 1

@@ -5,6 +5,7 @@ use nwc_chunk::Parallelism;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 
+use super::stream::substream_columns;
 use super::*;
 
 /// What one matrix became.
@@ -223,6 +224,11 @@ fn many_substreams_decode_alike() {
     );
     assert_eq!(coded.substreams.len(), 2);
     assert_eq!(substream_columns(5000, 150), [0..64, 64..150]);
+    check_substreams(2, 5000, 150).unwrap();
+    // As a file may claim; counted without a list of them.
+    let error = check_substreams(2, 1 << 13, 1 << 35).unwrap_err();
+    let expected = "number of substreams is 2, expected 1073741824";
+    assert_eq!(error.to_string(), expected);
     assert_eq!(substream_columns(0, 9), []);
     assert_eq!(substream_columns(9, 0), []);
     assert_eq!(substream_columns(usize::MAX, 40), [0..32, 32..40]);
@@ -291,10 +297,9 @@ proptest! {
         (rows, cols) in (0_usize..40, 0_usize..70),
         seed in any::<u64>(),
         n_states in proptest::sample::select(N_STATES.to_vec()),
-        zero_below_bucket in -20_i16..20,
         exponent in -10.0_f32..10.0,
     ) {
-        let config = TrellisConfig { zero_below_bucket, n_buckets: 30, ..TrellisConfig::wide(n_states as u16) };
+        let config = TrellisConfig { n_buckets: 30, ..TrellisConfig::wide(n_states as u16) };
         let codec = TrellisCodec::parametric(config).unwrap();
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         let mut exponents = |n: usize| (0..n).map(|_| rng.random_range(-8..8)).collect::<Vec<i8>>();
@@ -404,6 +409,32 @@ fn codec_files_of_another_kind_are_refused() {
         replaced("\"I8\"", "\"U8\""),
         crate::Error::ParameterType { .. }
     ));
+}
+
+/// Files of format 1 say where the odd class has a zero; nowhere is the one answer that is read.
+#[test]
+fn early_codec_files_are_read() {
+    let codec = TrellisCodec::parametric(TrellisConfig::wide(4)).unwrap();
+    let bytes = codec.to_bytes().unwrap();
+    let early = |zero_below_bucket: &str| {
+        let header_len = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+        let header = std::str::from_utf8(&bytes[8..8 + header_len]).unwrap();
+        assert!(!header.contains("zero_below_bucket"), "{header}");
+        let field = format!("\\\"n_buckets\\\":57,\\\"zero_below_bucket\\\":{zero_below_bucket}");
+        let header = header.replace("\\\"n_buckets\\\":57", &field);
+        let mut early = (header.len() as u64).to_le_bytes().to_vec();
+        early.extend_from_slice(header.as_bytes());
+        early.extend_from_slice(&bytes[8 + header_len..]);
+        TrellisCodec::from_bytes(&early)
+    };
+    let read = early("-121").unwrap();
+    assert_eq!(read.to_bytes().unwrap(), bytes);
+    for found in ["0", "-120", "-121.5", "null"] {
+        let error = early(found).unwrap_err().to_string();
+        let expected =
+            format!("trellis field zero_below_bucket is {found}, allowed: -121, or no such field");
+        assert_eq!(error, expected);
+    }
 }
 
 #[test]

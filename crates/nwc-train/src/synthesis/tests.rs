@@ -103,7 +103,7 @@ fn pretrained_codecs_agree_with_plain_rust() {
             .collect();
         let normal = crate::gaussian_matrix(levels.len(), codec.config().chunk_len, 3);
         let symbols = codec
-            .quantize_chunks(normal.view(), &levels, Parallelism::Serial)
+            .quantize_columns(normal.view(), &levels, 1, Parallelism::Serial)
             .unwrap()
             .symbols;
         let found = TorchBackend::new(Device::Cpu)

@@ -12,4 +12,6 @@ pub(crate) use output::OutputDir;
 #[cfg(feature = "encode")]
 pub(crate) use output::temp_file_in;
 pub use output::write_file;
-pub(crate) use source::{NWC_KEY, Source, SourceShard, SourceTensor, shard_files};
+#[cfg(feature = "encode")]
+pub(crate) use source::SourceTensor;
+pub(crate) use source::{NWC_KEY, Source, SourceShard, shard_files};

@@ -1,7 +1,9 @@
 //! How compressed tensors are read.
 
+#[cfg(feature = "neural")]
 use std::sync::Arc;
 
+#[cfg(feature = "neural")]
 use nwc_codec::SynthesisBackend;
 use nwc_format::Limits;
 
@@ -13,6 +15,7 @@ pub struct DecodeOptions {
     /// pool.
     ///
     /// Another backend may round the last bits of a weight differently. It changes nothing before them.
+    #[cfg(feature = "neural")]
     pub synthesis: Option<Arc<dyn SynthesisBackend>>,
     /// What a file may ask for before it is refused.
     pub limits: Limits,
@@ -20,6 +23,7 @@ pub struct DecodeOptions {
 
 impl DecodeOptions {
     /// The defaults, with synthesis on `backend`.
+    #[cfg(feature = "neural")]
     pub fn on(backend: Arc<dyn SynthesisBackend>) -> Self {
         Self {
             synthesis: Some(backend),

@@ -220,7 +220,6 @@ mod tests {
         let statistics = LayerStatistics {
             hessian: Some(Hessian::new(Array2::eye(2).into(), 1).unwrap()),
             output_fisher: Some(vec![1e6, 1e-6]),
-            output_moments: None,
             curvature: None,
         };
         // Two entries for four values: the first row's are exact but for the other row's small pull.

@@ -40,16 +40,17 @@ impl MatrixDecoder for NeuralDecoder {
         // Rows are borne out by their scales, columns by the number of substreams: nothing large is taken before.
         let scales = Array1::from(stored.halves(SCALES, rows)?);
         let substreams = stored.substreams()?;
+        let per_col = layout.n_chunks_per_col();
         self.codec
-            .check_substreams(substreams.len(), cols, layout.n_chunks_per_col())?;
+            .check_substreams(substreams.len(), layout.n_chunks(), per_col)?;
+        if layout.n_chunks() == 0 {
+            return Ok(Array2::zeros((rows, cols)));
+        }
         let levels = stored_levels(stored, config.n_quality_levels(), cols)?;
         let chunk_levels = layout.chunk_levels(&levels)?;
-        let symbols = self.codec.decode_columns(
-            &substreams,
-            &chunk_levels,
-            layout.n_chunks_per_col(),
-            Parallelism::Rayon,
-        )?;
+        let symbols =
+            self.codec
+                .decode_columns(&substreams, &chunk_levels, per_col, Parallelism::Rayon)?;
         let here: &dyn Synthesizer = &self.codec;
         let synthesizer = self.synthesizer.as_deref().unwrap_or(here);
         let chunks = synthesizer.synthesize(symbols.view(), &chunk_levels)?;

@@ -4,7 +4,7 @@
 //! which columns coded alone do not.
 
 use nwc_chunk::ndarray::Axis;
-use nwc_codec::trellis::{TensorScales, TrellisCodec, substream_columns};
+use nwc_codec::trellis::{TensorScales, TrellisCodec, n_substreams};
 
 use super::coder::TrellisCoder;
 use super::sample::{Sample, evenly_spaced};
@@ -42,15 +42,15 @@ pub(super) fn stored_bits(
         feedback: guidance.feedback(),
     };
     let (coded, _) = coder.code(weights.view()).map_err(|e| layer.wrong(e))?;
-    let n_sections = |rows: usize| substream_columns(rows, layer.cols).len() as f64;
+    let n_streams = |rows: usize| n_substreams(rows, layer.cols) as f64;
     // What a substream costs beside its symbols: the states of its lanes.
     let n_bytes = |scales: &TensorScales| scales.to_bytes().map(|bytes| bytes.len());
     let side = n_bytes(&scales).map_err(|e| layer.wrong(e))?;
     let payload_bits = 8.0 * (coded.n_bytes() - side) as f64;
-    let extra = (payload_bits - coded.bits_estimated) / n_sections(n_rows).max(1.0);
+    let extra = (payload_bits - coded.bits_estimated) / n_streams(n_rows).max(1.0);
     let expected = expected_bits(&whole) / expected_bits(&scales).max(f64::MIN_POSITIVE);
     let side = n_bytes(&whole).map_err(|e| layer.wrong(e))?;
-    Ok(coded.bits_estimated * expected + extra * n_sections(layer.rows) + 8.0 * side as f64)
+    Ok(coded.bits_estimated * expected + extra * n_streams(layer.rows) + 8.0 * side as f64)
 }
 
 /// Bits that Gaussian weights of the predicted scales would take, up to a factor.
