@@ -36,7 +36,7 @@ pub fn decompress(
             shard.file_name.as_str(),
             write_shard(&compressed, shard, &out, &job)?,
         ));
-        carry::into_plain(in_dir, &shard.header.metadata().files, &out)?;
+        carry::into_plain(in_dir, shard.header.metadata(), &out)?;
     }
     drop(job);
     if headers.len() > 1 {
