@@ -143,13 +143,16 @@ fn weights_that_are_rounded_otherwise_verify() {
 }
 
 #[test]
-fn a_device_that_fails_is_an_error_with_the_tensors_name() {
+fn a_device_that_fails_is_an_error_that_names_tensor_or_codec() {
     for when_loaded in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         let options = DecodeOptions::on(Arc::new(Failing { when_loaded }));
         let error = nwc::decompress(&packed("neural"), &out, &options, &NoProgress).unwrap_err();
-        assert!(matches!(error, Error::Tensor { .. }), "{error:?}");
+        assert!(
+            matches!(error, Error::Tensor { .. } | Error::Codec { .. }),
+            "{error:?}"
+        );
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);
         while let Some(below) = source {

@@ -1,12 +1,18 @@
 //! Whether a tensor table agrees with its header, with itself, and with the other shards of a set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::header::{Entry, Header};
-use crate::layout::{self, ROLE_TENSOR};
-use crate::{
-    CodecRecord, Coding, DType, Error, FORMAT_VERSION, Limits, Result, ShardMetadata, TensorRecord,
+use crate::layout::{
+    self, MAX_PARAMETERS, MAX_PROVENANCE, MAX_PROVENANCE_BYTES, ROLE_PAYLOAD, ROLE_TENSOR,
 };
+
+use crate::{
+    CodecRecord, Coding, DType, Digest, Error, Limits, Result, ShardMetadata, TensorRecord,
+};
+
+/// What roles, ids, families and methods are made of.
+const ID_RULE: &str = "1 to 64 of A-Z a-z 0-9 _ - and inner dots";
 
 /// Checks one shard: every record's sections exist as stated, every section belongs to exactly one record.
 pub(crate) fn check_shard(
@@ -15,6 +21,7 @@ pub(crate) fn check_shard(
     limits: &Limits,
 ) -> Result<()> {
     check_table(metadata)?;
+    let version = metadata.version;
     let mut claimed = HashSet::new();
     for codec in &metadata.codecs {
         check_codec(header, codec)?;
@@ -29,7 +36,14 @@ pub(crate) fn check_shard(
         }
     }
     for record in &metadata.tensors {
-        check_record(header, record, limits)?;
+        check_record(header, version, record, limits)?;
+        if record.coding.needs_base() && metadata.base.is_none() {
+            return Err(Error::record(
+                &record.name,
+                "a difference to a base model",
+                "a base in the table",
+            ));
+        }
         for section in &record.sections {
             if !claimed.insert(section.name.clone()) {
                 return Err(Error::DuplicateName {
@@ -55,8 +69,29 @@ pub(crate) fn check_shard(
     }
 }
 
-/// Checks that shards make one complete set: same model, every index once, every tensor and codec once, and all that
-/// tensors refer to is there. The shards may come in any order.
+/// Checks that `base`, the fingerprint of the model given to decode against, is the one that a table needs; a table that
+/// needs none takes any. Nothing of a set may be decoded before.
+///
+/// # Errors
+/// [`Error::BaseMissing`], [`Error::OtherBase`].
+pub fn check_base(metadata: &ShardMetadata, base: Option<&Digest>) -> Result<()> {
+    match (&metadata.base, base) {
+        (None, _) => Ok(()),
+        (Some(needed), Some(found)) if needed.fingerprint == *found => Ok(()),
+        (Some(needed), None) => Err(Error::BaseMissing {
+            name: needed.name.clone(),
+            fingerprint: needed.fingerprint,
+        }),
+        (Some(needed), Some(found)) => Err(Error::OtherBase {
+            name: needed.name.clone(),
+            expected: needed.fingerprint,
+            found: *found,
+        }),
+    }
+}
+
+/// Checks that shards make one complete set: same version, model and base, every index once, every tensor and codec
+/// once, and all that tensors refer to is there. The shards may come in any order. Of a base see [`check_base`].
 ///
 /// # Errors
 /// [`Error::Table`], [`Error::Record`] or [`Error::DuplicateName`].
@@ -77,6 +112,14 @@ pub fn check_shard_set(shards: &[&ShardMetadata]) -> Result<()> {
                 shard.fingerprint,
                 format!("{}, that of shard {}", first.fingerprint, first.shard_idx),
             ));
+        }
+        if shard.version != first.version || shard.base != first.base {
+            let what = format!("version or base of shard {}", shard.shard_idx);
+            let of = |s: &ShardMetadata| match &s.base {
+                None => format!("{}, without base", s.version),
+                Some(base) => format!("{}, base {}", s.version, base.fingerprint),
+            };
+            return Err(table(what, of(shard), of(first)));
         }
         if shard.shard_idx >= shard.n_shards || !seen.insert(shard.shard_idx) {
             return Err(table("shard index", shard.shard_idx, "each from 0 once"));
@@ -102,12 +145,6 @@ pub fn check_shard_set(shards: &[&ShardMetadata]) -> Result<()> {
 }
 
 fn check_table(metadata: &ShardMetadata) -> Result<()> {
-    if metadata.version != FORMAT_VERSION {
-        return Err(Error::Version {
-            found: metadata.version.into(),
-            supported: FORMAT_VERSION,
-        });
-    }
     if metadata.shard_idx >= metadata.n_shards {
         return Err(table(
             "shard index",
@@ -129,24 +166,48 @@ fn check_table(metadata: &ShardMetadata) -> Result<()> {
             "a path below the folder",
         ));
     }
-    let is_ours = |key: &&String| [layout::TABLE_KEY, layout::DIGEST_KEY].contains(&key.as_str());
-    match metadata.extra.keys().find(is_ours) {
-        None => Ok(()),
-        Some(key) => Err(table(
-            "metadata key",
-            format!("`{key}`"),
-            "one that the format does not use",
-        )),
+    check_provenance(metadata)
+}
+
+fn check_provenance(metadata: &ShardMetadata) -> Result<()> {
+    let provenance = &metadata.provenance;
+    if provenance.len() > MAX_PROVENANCE {
+        let expected = format!("at most {MAX_PROVENANCE}");
+        return Err(table(
+            "number of entries of provenance",
+            provenance.len(),
+            expected,
+        ));
     }
+    if metadata.shard_idx != 0 && !provenance.is_empty() {
+        return Err(table(
+            "number of entries of provenance in a later shard",
+            provenance.len(),
+            0,
+        ));
+    }
+    for (key, value) in provenance {
+        if !layout::is_valid_id(key) {
+            return Err(table(
+                "name of an entry of provenance",
+                format!("`{key}`"),
+                ID_RULE,
+            ));
+        }
+        if value.len() > MAX_PROVENANCE_BYTES {
+            return Err(table(
+                format!("length of `{key}` in provenance in bytes"),
+                value.len(),
+                format!("at most {MAX_PROVENANCE_BYTES}"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_codec(header: &Header, codec: &CodecRecord) -> Result<()> {
     if !layout::is_valid_id(&codec.id) {
-        return Err(table(
-            "codec id",
-            format!("`{}`", codec.id),
-            "1 to 64 of A-Z a-z 0-9 _ - and inner dots",
-        ));
+        return Err(table("codec id", format!("`{}`", codec.id), ID_RULE));
     }
     let name = layout::codec_section_name(&codec.id);
     let Some(entry) = header.entry(&name) else {
@@ -162,7 +223,12 @@ fn check_codec(header: &Header, codec: &CodecRecord) -> Result<()> {
     Ok(())
 }
 
-fn check_record(header: &Header, record: &TensorRecord, limits: &Limits) -> Result<()> {
+fn check_record(
+    header: &Header,
+    version: u32,
+    record: &TensorRecord,
+    limits: &Limits,
+) -> Result<()> {
     let name = record.name.as_str();
     if name.is_empty() {
         return Err(Error::record(
@@ -171,7 +237,7 @@ fn check_record(header: &Header, record: &TensorRecord, limits: &Limits) -> Resu
             "at least one character",
         ));
     }
-    record.dtype.n_bytes_checked(name, &record.shape, limits)?;
+    limits.check_record(record)?;
     let measured = [("bits", record.bits_estimated), ("nmse", record.nmse)];
     for (what, value) in measured {
         if value.is_some_and(|v| !v.is_finite() || v < 0.0) {
@@ -186,8 +252,8 @@ fn check_record(header: &Header, record: &TensorRecord, limits: &Limits) -> Resu
         let Some(entry) = header.entry(&section.name) else {
             return Err(missing(section.name.clone()));
         };
-        if section.name != layout::section_name(name, &section.role) {
-            let expected = layout::section_name(name, &section.role);
+        if section.name != layout::section_name_in(version, name, &section.role) {
+            let expected = layout::section_name_in(version, name, &section.role);
             return Err(Error::record(
                 name,
                 format!("section name `{}`", section.name),
@@ -202,89 +268,133 @@ fn check_record(header: &Header, record: &TensorRecord, limits: &Limits) -> Resu
             });
         }
     }
-    check_coding(header, record)
+    check_coding(header, version, record)
 }
 
-fn check_coding(header: &Header, record: &TensorRecord) -> Result<()> {
+fn check_coding(header: &Header, version: u32, record: &TensorRecord) -> Result<()> {
     let name = record.name.as_str();
-    let n_sections = format!("{} sections", record.sections.len());
+    let id = |what: &str, id: &str| match layout::is_valid_id(id) {
+        true => Ok(()),
+        false => Err(Error::record(name, format!("{what} `{id}`"), ID_RULE)),
+    };
     match &record.coding {
         Coding::Coded {
             family,
             codec,
             parameters,
+            ..
         } => {
-            if !layout::is_valid_id(family) {
-                return Err(Error::record(
-                    name,
-                    format!("codec family `{family}`"),
-                    "a name as in `neural`",
-                ));
-            }
-            if !layout::is_valid_id(codec) {
-                return Err(Error::record(
-                    name,
-                    format!("codec id `{codec}`"),
-                    "that of a codec in the file",
-                ));
-            }
-            if let Some((key, value)) = parameters.iter().find(|(_, value)| !value.is_finite()) {
-                return Err(Error::record(
-                    name,
-                    format!("parameter {key} = {value}"),
-                    "a finite number",
-                ));
-            }
-            if record.sections.is_empty() {
-                return Err(Error::record(
-                    name,
-                    n_sections,
-                    "at least 1 for a coded tensor",
-                ));
-            }
-            let is_wrong = |role: &str| role == ROLE_TENSOR || !layout::is_valid_id(role);
-            match record
-                .sections
-                .iter()
-                .find(|section| is_wrong(&section.role))
-            {
-                None => Ok(()),
-                Some(section) => Err(Error::record(
-                    name,
-                    format!("section role `{}`", section.role),
-                    "1 to 64 of A-Z a-z 0-9 _ - and inner dots, not `tensor`",
-                )),
-            }
+            id("codec family", family)?;
+            id("codec id", codec)?;
+            check_parameters(name, parameters)?;
+            check_coded_sections(header, version, record)
         }
-        Coding::Lossless => {
-            let [section] = record.sections.as_slice() else {
-                return Err(Error::record(name, n_sections, "1 for a lossless tensor"));
-            };
-            if section.role != ROLE_TENSOR {
-                return Err(Error::record(
-                    name,
-                    format!("section role `{}`", section.role),
-                    format!("`{ROLE_TENSOR}` for a lossless tensor"),
-                ));
-            }
-            match header.entry(name) {
-                Some(Entry { dtype, shape, .. })
-                    if *dtype == record.dtype && *shape == record.shape =>
-                {
-                    Ok(())
-                }
-                Some(entry) => Err(Error::record(
-                    name,
-                    format!("stored as {} {:?}", entry.dtype, entry.shape),
-                    format!("{} {:?}", record.dtype, record.shape),
-                )),
-                None => Err(missing(name.to_owned())),
-            }
+        Coding::Packed {
+            method, parameters, ..
+        } => {
+            id("method", method)?;
+            check_parameters(name, parameters)?;
+            check_coded_sections(header, version, record)
         }
-        Coding::TiedTo { .. } if !record.sections.is_empty() => {
-            Err(Error::record(name, n_sections, "none for a tied tensor"))
+        Coding::Raw => check_raw(header, record),
+        Coding::TiedTo { .. } if record.sections.is_empty() => Ok(()),
+        Coding::TiedTo { .. } => Err(Error::record(
+            name,
+            format!("{} sections", record.sections.len()),
+            "none for a tied tensor",
+        )),
+    }
+}
+
+fn check_parameters(tensor: &str, parameters: &BTreeMap<String, f64>) -> Result<()> {
+    if parameters.len() > MAX_PARAMETERS {
+        return Err(Error::record(
+            tensor,
+            format!("{} parameters", parameters.len()),
+            format!("at most {MAX_PARAMETERS}"),
+        ));
+    }
+    match parameters.iter().find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some((key, value)) => Err(Error::record(
+            tensor,
+            format!("parameter {key} = {value}"),
+            "a finite number",
+        )),
+    }
+}
+
+/// The sections of a coded or packed tensor: a payload among them, which an ordinary loader must not take for weights.
+fn check_coded_sections(header: &Header, version: u32, record: &TensorRecord) -> Result<()> {
+    let name = record.name.as_str();
+    let is_wrong = |role: &str| role == ROLE_TENSOR || !layout::is_valid_id(role);
+    let mut sections = record.sections.iter();
+    if let Some(section) = sections.find(|section| is_wrong(&section.role)) {
+        return Err(Error::record(
+            name,
+            format!("section role `{}`", section.role),
+            format!("{ID_RULE}, not `tensor`"),
+        ));
+    }
+    if version < 2 {
+        return match record.sections.is_empty() {
+            true => Err(Error::record(
+                name,
+                "0 sections",
+                "at least 1 for a coded tensor",
+            )),
+            false => Ok(()),
+        };
+    }
+    let Some(payload) = record.section(ROLE_PAYLOAD) else {
+        return Err(Error::record(
+            name,
+            format!("no section with role `{ROLE_PAYLOAD}`"),
+            "one for a coded or packed tensor",
+        ));
+    };
+    match header.entry(&payload.name) {
+        None => Err(missing(payload.name.clone())),
+        Some(entry) if entry.dtype != DType::U8 || entry.shape.len() != 1 => Err(Error::record(
+            name,
+            format!("a payload stored as {} {:?}", entry.dtype, entry.shape),
+            "U8 with one dimension",
+        )),
+        Some(entry) if entry.shape == record.shape => Err(Error::record(
+            name,
+            format!("a payload of shape {:?}", entry.shape),
+            "another shape than the tensor's, which is stored raw instead",
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_raw(header: &Header, record: &TensorRecord) -> Result<()> {
+    let name = record.name.as_str();
+    let [section] = record.sections.as_slice() else {
+        return Err(Error::record(
+            name,
+            format!("{} sections", record.sections.len()),
+            "1 for a raw tensor",
+        ));
+    };
+    if section.role != ROLE_TENSOR {
+        return Err(Error::record(
+            name,
+            format!("section role `{}`", section.role),
+            format!("`{ROLE_TENSOR}` for a raw tensor"),
+        ));
+    }
+    match header.entry(name) {
+        Some(Entry { dtype, shape, .. }) if *dtype == record.dtype && *shape == record.shape => {
+            Ok(())
         }
-        Coding::TiedTo { .. } => Ok(()),
+        Some(entry) => Err(Error::record(
+            name,
+            format!("stored as {} {:?}", entry.dtype, entry.shape),
+            format!("{} {:?}", record.dtype, record.shape),
+        )),
+        None => Err(missing(name.to_owned())),
     }
 }
 
@@ -297,7 +407,7 @@ fn check_references(
     let ids: HashSet<&str> = codecs.iter().map(|codec| codec.id.as_str()).collect();
     for record in records {
         match &record.coding {
-            Coding::Lossless => {}
+            Coding::Raw | Coding::Packed { .. } => {}
             Coding::Coded { codec, .. } => {
                 if !ids.contains(codec.as_str()) {
                     let expected = format!("that of one of {} codecs stored", ids.len());

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use safetensors::Dtype as PlainDtype;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Error, Limits, Result};
+use crate::{Error, Result};
 
 /// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,37 +126,6 @@ impl DType {
             n.checked_mul(u64::try_from(dim).ok()?)
         })?;
         n_bits.is_multiple_of(8).then_some(n_bits / 8)
-    }
-
-    /// [`Self::n_bytes`] within `limits`, for a tensor called `tensor`.
-    pub(crate) fn n_bytes_checked(
-        self,
-        tensor: &str,
-        shape: &[usize],
-        limits: &Limits,
-    ) -> Result<u64> {
-        if shape.len() > limits.max_dims {
-            return Err(Error::Limit {
-                what: format!("number of dimensions of tensor `{tensor}`"),
-                found: u64::try_from(shape.len()).unwrap_or(u64::MAX),
-                allowed: u64::try_from(limits.max_dims).unwrap_or(u64::MAX),
-            });
-        }
-        let n_bytes = self.n_bytes(shape).ok_or_else(|| {
-            Error::record(
-                tensor,
-                format!("dtype {self} and shape {shape:?}"),
-                "a whole number of bytes below 2^61",
-            )
-        })?;
-        if n_bytes > limits.max_tensor_bytes {
-            return Err(Error::Limit {
-                what: format!("decoded size of tensor `{tensor}` in bytes"),
-                found: n_bytes,
-                allowed: limits.max_tensor_bytes,
-            });
-        }
-        Ok(n_bytes)
     }
 
     /// All names, for messages.

@@ -88,12 +88,36 @@ pub enum Error {
         key: &'static str,
     },
     /// A format version that this build does not read. Kind: format.
-    #[error("format version {found}, this build reads version {supported}")]
+    #[error("format version {found}, this build reads versions {oldest} to {newest}")]
     Version {
         /// The file's version.
         found: u64,
-        /// What this build reads.
-        supported: u32,
+        /// The oldest version that this build reads.
+        oldest: u32,
+        /// The newest.
+        newest: u32,
+    },
+    /// Tensors are stored as differences to another model, which was not given. Kind: argument.
+    #[error(
+        "stored as differences to the model `{name}` with fingerprint {fingerprint}, which was not given"
+    )]
+    BaseMissing {
+        /// What the base is called.
+        name: String,
+        /// Fingerprint of its weights.
+        fingerprint: Digest,
+    },
+    /// Tensors are stored as differences to another model than the one given. Kind: argument.
+    #[error(
+        "stored as differences to the model `{name}` with fingerprint {expected}, given was one with {found}"
+    )]
+    OtherBase {
+        /// What the base is called.
+        name: String,
+        /// Fingerprint of its weights.
+        expected: Digest,
+        /// Fingerprint of the model that was given.
+        found: Digest,
     },
     /// The header was changed after it was written. Kind: format.
     #[error("header digest is {found}, the header says {expected}: the header is damaged")]
@@ -173,7 +197,9 @@ impl Error {
         match self {
             Self::Io { .. } => ErrorKind::Io,
             Self::Limit { .. } => ErrorKind::Limit,
-            Self::Argument { .. } => ErrorKind::Argument,
+            Self::Argument { .. } | Self::BaseMissing { .. } | Self::OtherBase { .. } => {
+                ErrorKind::Argument
+            }
             _ => ErrorKind::Format,
         }
     }
@@ -181,6 +207,14 @@ impl Error {
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }
+    }
+
+    pub(crate) fn limit(what: impl Into<String>, found: u64, allowed: u64) -> Self {
+        Self::Limit {
+            what: what.into(),
+            found,
+            allowed,
+        }
     }
 
     pub(crate) fn argument(

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::ops::Range;
 
 use safetensors::tensor::{Metadata, TensorInfo};
-use serde::de::Deserialize;
+use serde::de::DeserializeSeed;
 
 use crate::layout::{HEADER_ALIGNMENT, LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY, PADDING};
-use crate::raw::RawHeader;
+use crate::raw::{HeaderSeed, RawHeader};
 use crate::{DType, Error, Limits, Result};
 
 /// One tensor of a safetensors file.
@@ -49,11 +49,11 @@ pub struct Header {
 pub fn header_bytes(prefix: [u8; LENGTH_BYTES], file_bytes: u64, limits: &Limits) -> Result<u64> {
     let n_json_bytes = u64::from_le_bytes(prefix);
     if n_json_bytes > limits.max_header_bytes {
-        return Err(Error::Limit {
-            what: "length of the safetensors header in bytes".into(),
-            found: n_json_bytes,
-            allowed: limits.max_header_bytes,
-        });
+        return Err(Error::limit(
+            "length of the safetensors header in bytes",
+            n_json_bytes,
+            limits.max_header_bytes,
+        ));
     }
     n_json_bytes
         .checked_add(prefix.len() as u64)
@@ -146,19 +146,17 @@ impl Header {
     fn from_bytes(header: &[u8], file_bytes: u64, limits: &Limits) -> Result<Self> {
         let json = header.get(LENGTH_BYTES..).unwrap_or(&[]);
         let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let raw = RawHeader::deserialize(&mut deserializer)
+        let seed = HeaderSeed {
+            max_tensors: limits.max_tensors,
+        };
+        let raw = seed
+            .deserialize(&mut deserializer)
             .and_then(|raw| deserializer.end().map(|()| raw))
             .map_err(|source| Error::Json {
                 what: "the safetensors header".into(),
                 source,
             })?;
-        if raw.entries.len() > limits.max_tensors {
-            return Err(Error::Limit {
-                what: "number of tensors in the header".into(),
-                found: raw.entries.len() as u64,
-                allowed: limits.max_tensors as u64,
-            });
-        }
+        limits.check_tensors("tensors in the header", raw.n_entries)?;
         Self::from_raw(raw, header.len() as u64, file_bytes, limits)
     }
 
@@ -169,13 +167,14 @@ impl Header {
                 tensor: name.clone(),
                 found: entry.dtype.clone(),
             })?;
-            let n_bytes = dtype.n_bytes_checked(&name, &entry.shape, limits)?;
+            let shape = entry.shape.0;
+            let n_bytes = limits.check_decoded(&name, dtype, &shape)?;
             let (start, end) = entry.data_offsets;
             if end.checked_sub(start) != Some(n_bytes) {
                 return Err(Error::Section {
                     section: name,
                     found: format!("lies at {start}..{end}"),
-                    expected: format!("{n_bytes} bytes for {dtype} {:?}", entry.shape),
+                    expected: format!("{n_bytes} bytes for {dtype} {shape:?}"),
                 });
             }
             let in_file = |offset: u64| data_start.checked_add(offset);
@@ -189,7 +188,7 @@ impl Header {
             entries.push(Entry {
                 name,
                 dtype,
-                shape: entry.shape,
+                shape,
                 range: start..end,
             });
         }

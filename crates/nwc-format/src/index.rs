@@ -3,30 +3,34 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::check::is_relative_path;
 use crate::header::Header;
-use crate::layout::SHARD_SUFFIX;
-use crate::raw::UniqueMap;
-use crate::{Error, INDEX_FILE_NAME, Limits, Result};
+use crate::json::Strings;
+use crate::layout::{PARAMETERS_KEY, SHARD_SUFFIX};
+use crate::{Error, INDEX_FILE_NAME, Limits, Result, ShardMetadata};
 
 /// The index of a checkpoint in several files, plain or ours.
 ///
-/// In ours, `weight_map` lists the names as they are in the files, `layer.weight.nwc.payload` and the like.
+/// In ours, `weight_map` lists the sections: the names of the original tensors, and `layer.weight.nwc.scales` and the
+/// like.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ModelIndex {
-    /// What else is said, as in `total_size`; order and unknown keys are kept.
-    pub metadata: Map<String, Value>,
+    /// What else is said, as in `total_size`.
+    pub metadata: BTreeMap<String, Value>,
     /// File name by tensor name.
     pub weight_map: BTreeMap<String, String>,
 }
 
+/// No reader is asked for more, whatever its limits.
+const MAX_ENTRIES: usize = 1 << 24;
+
 #[derive(Deserialize)]
 struct IndexJson {
     #[serde(default)]
-    metadata: Option<Map<String, Value>>,
-    weight_map: UniqueMap,
+    metadata: Option<BTreeMap<String, Value>>,
+    weight_map: Strings<MAX_ENTRIES>,
 }
 
 impl ModelIndex {
@@ -36,16 +40,11 @@ impl ModelIndex {
     /// [`Error::Limit`] where it is longer than a header may be or lists too many tensors; [`Error::Json`];
     /// [`Error::Table`] where a file name is not that of a safetensors file in the same folder.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
-        let limit = |what: &str, found: usize, allowed: u64| Error::Limit {
-            what: what.to_owned(),
-            found: found as u64,
-            allowed,
-        };
-        if bytes.len() as u64 > limits.max_header_bytes {
-            return Err(limit(
+        if bytes.len() as u64 > limits.max_index_bytes {
+            return Err(Error::limit(
                 "length of the index in bytes",
-                bytes.len(),
-                limits.max_header_bytes,
+                bytes.len() as u64,
+                limits.max_index_bytes,
             ));
         }
         let json: IndexJson = serde_json::from_slice(bytes).map_err(|source| Error::Json {
@@ -53,12 +52,11 @@ impl ModelIndex {
             source,
         })?;
         let weight_map = json.weight_map.0;
-        if weight_map.len() > limits.max_tensors {
-            let allowed = limits.max_tensors as u64;
-            return Err(limit(
+        if weight_map.len() > limits.max_index_entries {
+            return Err(Error::limit(
                 "number of tensors in the index",
-                weight_map.len(),
-                allowed,
+                weight_map.len() as u64,
+                limits.max_index_entries as u64,
             ));
         }
         let index = Self {
@@ -69,28 +67,47 @@ impl ModelIndex {
         Ok(index)
     }
 
-    /// An index of `shards`, given as file name and header. `total_size` is the number of data bytes.
+    /// An index of plain files, given as file name and header. `total_size` is the number of data bytes.
     ///
     /// # Errors
     /// [`Error::DuplicateName`] where two files hold a tensor of the same name; [`Error::Table`] for a file name that
     /// an index cannot hold.
     pub fn from_shards(shards: &[(&str, &Header)]) -> Result<Self> {
+        let entries = shards.iter().flat_map(|(file, header)| {
+            let entries = header.entries().iter();
+            entries.map(|entry| (*file, entry.name.clone(), entry.n_bytes()))
+        });
+        Self::from_entries(entries)
+    }
+
+    /// The index of a set of our shards, given as file name and table: every section, `total_size`, and
+    /// `total_parameters`, the number of parameters of the original model.
+    ///
+    /// # Errors
+    /// As [`Self::from_shards`].
+    pub fn from_tables(shards: &[(&str, &ShardMetadata)], total_parameters: u64) -> Result<Self> {
+        let entries = shards.iter().flat_map(|(file, metadata)| {
+            let sections = metadata.sections();
+            sections.map(|section| (*file, section.name, section.bytes))
+        });
+        let mut index = Self::from_entries(entries)?;
+        let key = PARAMETERS_KEY.to_owned();
+        index.metadata.insert(key, total_parameters.into());
+        Ok(index)
+    }
+
+    fn from_entries<'a>(entries: impl Iterator<Item = (&'a str, String, u64)>) -> Result<Self> {
         let mut index = Self::default();
         let mut total_size = 0u64;
-        for (file, header) in shards {
-            for entry in header.entries() {
-                total_size = total_size.saturating_add(entry.n_bytes());
-                let name = entry.name.clone();
-                if index.weight_map.insert(name, (*file).to_owned()).is_some() {
-                    return Err(Error::DuplicateName {
-                        name: entry.name.clone(),
-                    });
-                }
+        for (file, name, n_bytes) in entries {
+            total_size = total_size.saturating_add(n_bytes);
+            if index.weight_map.contains_key(&name) {
+                return Err(Error::DuplicateName { name });
             }
+            index.weight_map.insert(name, file.to_owned());
         }
-        index
-            .metadata
-            .insert("total_size".into(), total_size.into());
+        let key = "total_size".to_owned();
+        index.metadata.insert(key, total_size.into());
         index.check_names()?;
         Ok(index)
     }
@@ -116,50 +133,6 @@ impl ModelIndex {
         files
     }
 
-    /// Checks that `file` with this `header` holds exactly the tensors that the index says.
-    ///
-    /// # Errors
-    /// [`Error::Section`], naming the tensor.
-    pub fn check_file(&self, file: &str, header: &Header) -> Result<()> {
-        let wrong = |tensor: &str, found: String, expected: String| {
-            Err(Error::Section {
-                section: tensor.to_owned(),
-                found,
-                expected,
-            })
-        };
-        for entry in header.entries() {
-            match self.weight_map.get(&entry.name) {
-                Some(listed) if listed == file => {}
-                Some(listed) => {
-                    return wrong(
-                        &entry.name,
-                        format!("is in {file}"),
-                        format!("in {listed}, as the index says"),
-                    );
-                }
-                None => {
-                    return wrong(
-                        &entry.name,
-                        format!("is in {file}"),
-                        "in the index too".into(),
-                    );
-                }
-            }
-        }
-        let is_missing = |(name, listed): &(&String, &String)| {
-            listed.as_str() == file && header.entry(name).is_none()
-        };
-        match self.weight_map.iter().find(is_missing) {
-            None => Ok(()),
-            Some((name, _)) => wrong(
-                name,
-                format!("is not in {file}"),
-                "there, as the index says".into(),
-            ),
-        }
-    }
-
     fn check_names(&self) -> Result<()> {
         // An index is followed to files: a name must not lead out of the folder.
         let is_wrong = |file: &&String| {
@@ -179,19 +152,20 @@ impl ModelIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DType, PlainWriter};
+    use crate::{CodecRecord, DType, Digest, PlainWriter};
     use std::io::Cursor;
 
-    const LIMITS: Limits = Limits {
-        max_header_bytes: 1000,
-        max_tensors: 3,
-        max_dims: 4,
-        max_tensor_bytes: 100,
-    };
+    fn limits() -> Limits {
+        Limits {
+            max_index_bytes: 1000,
+            max_index_entries: 3,
+            ..Limits::default()
+        }
+    }
 
     #[track_caller]
     fn check_error(text: &str, expected: &str) {
-        let error = ModelIndex::parse(text.as_bytes(), &LIMITS)
+        let error = ModelIndex::parse(text.as_bytes(), &limits())
             .unwrap_err()
             .to_string();
         assert!(error.starts_with(expected), "{error}");
@@ -207,13 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn round_trip_keeps_order_and_unknown_metadata() {
+    fn round_trip_keeps_unknown_metadata() {
         let text = r#"{
   "metadata": {
-    "total_size": 8,
     "a": [
       1.5
-    ]
+    ],
+    "total_size": 8
   },
   "weight_map": {
     "h": "model-00002-of-00002.safetensors",
@@ -221,7 +195,7 @@ mod tests {
   }
 }
 "#;
-        let index = ModelIndex::parse(text.as_bytes(), &LIMITS).unwrap();
+        let index = ModelIndex::parse(text.as_bytes(), &limits()).unwrap();
         assert_eq!(
             index.files(),
             [
@@ -230,7 +204,7 @@ mod tests {
             ]
         );
         assert_eq!(String::from_utf8(index.to_bytes().unwrap()).unwrap(), text);
-        let bare = ModelIndex::parse(br#"{"weight_map":{},"metadata":null,"x":1}"#, &LIMITS);
+        let bare = ModelIndex::parse(br#"{"weight_map":{},"metadata":null,"x":1}"#, &limits());
         assert_eq!(bare.unwrap(), ModelIndex::default());
     }
 
@@ -274,40 +248,35 @@ mod tests {
     }
 
     #[test]
-    fn index_and_files_agree() {
+    fn plain_files_are_listed() {
         let (first, second) = (header_of(&["a", "b"]), header_of(&["c"]));
         let shards = [("1.safetensors", &first), ("2.safetensors", &second)];
         let index = ModelIndex::from_shards(&shards).unwrap();
         assert_eq!(index.metadata["total_size"], 6);
-        shards
-            .iter()
-            .for_each(|(file, header)| index.check_file(file, header).unwrap());
-        let check = |file: &str, header: &Header, expected: &str| {
-            assert_eq!(
-                index.check_file(file, header).unwrap_err().to_string(),
-                expected
-            );
-        };
-        check(
-            "1.safetensors",
-            &second,
-            "section `c` is in 1.safetensors, expected in 2.safetensors, as the index says",
-        );
-        check(
-            "1.safetensors",
-            &header_of(&["a"]),
-            "section `b` is not in 1.safetensors, expected there, as the index says",
-        );
-        check(
-            "2.safetensors",
-            &header_of(&["c", "d"]),
-            "section `d` is in 2.safetensors, expected in the index too",
-        );
+        assert_eq!(index.files(), ["1.safetensors", "2.safetensors"]);
+        assert_eq!(index.weight_map["c"], "2.safetensors");
         let twice =
             ModelIndex::from_shards(&[("1.safetensors", &first), ("2.safetensors", &first)]);
         assert_eq!(
             twice.unwrap_err().to_string(),
             "name `a` is there twice, allowed once"
+        );
+    }
+
+    #[test]
+    fn our_sections_are_listed_with_both_totals() {
+        let mut metadata = ShardMetadata::new("test", Digest::of(b""));
+        metadata.codecs.push(CodecRecord {
+            id: "c".into(),
+            bytes: 5,
+            digest: Digest::of(b""),
+        });
+        let index = ModelIndex::from_tables(&[("1.safetensors", &metadata)], 70).unwrap();
+        assert_eq!(
+            index.to_bytes().unwrap().escape_ascii().to_string(),
+            r#"{\n  \"metadata\": {\n    \"total_parameters\": 70,\n    \"total_size\": 5\n  },\n"#
+                .to_owned()
+                + r#"  \"weight_map\": {\n    \"nwc.codec.c\": \"1.safetensors\"\n  }\n}\n"#
         );
     }
 

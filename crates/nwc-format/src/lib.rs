@@ -11,20 +11,21 @@
 //! | read or write an ordinary safetensors file | [`Header`], [`PlainWriter`] |
 //! | split a payload section into substreams | [`encode_payload`], [`Payload::parse`] |
 //! | `model.safetensors.index.json` | [`ModelIndex`], [`shard_file_name`] |
-//! | the entry in `config.json` | [`insert_quantization_text`], [`remove_quantization_text`], and on a JSON value [`insert_quantization_config`], [`remove_quantization_config`] |
+//! | know how long a shard's header will be | [`HeaderPlan`] |
+//! | the entry in `config.json` | [`insert_quantization_text`], [`remove_quantization_text`] |
 //!
 //! ```
 //! use nwc_format::{Coding, DType, Digest, Limits, Shard, ShardMetadata, ShardWriter, TensorRecord};
 //! use std::io::Cursor;
 //!
 //! let mut writer = ShardWriter::new(Cursor::new(Vec::new()), 1024)?;
-//! let section = writer.lossless("norm.weight", DType::F16, &[2], &[0, 60, 0, 60])?;
+//! let section = writer.raw("norm.weight", DType::F16, &[2], &[0, 60, 0, 60])?;
 //! let mut metadata = ShardMetadata::new("doc test", Digest::of(b"the original weights"));
 //! metadata.tensors.push(TensorRecord {
 //!     name: "norm.weight".into(),
 //!     dtype: DType::F16,
 //!     shape: vec![2],
-//!     coding: Coding::Lossless,
+//!     coding: Coding::Raw,
 //!     bits_estimated: None,
 //!     nmse: None,
 //!     reason: Some("one dimension".into()),
@@ -41,39 +42,43 @@
 
 mod check;
 mod config;
-mod config_text;
 mod digest;
 mod dtype;
 mod error;
 mod header;
 mod index;
+mod json;
 mod layout;
 mod limits;
+mod members;
 mod metadata;
 mod payload;
+mod plan;
 mod raw;
-mod reserve;
 mod shard;
 mod stream;
+mod table;
 #[cfg(test)]
 mod tests;
+mod version_1;
 mod writer;
 
-pub use check::check_shard_set;
-pub use config::{insert_quantization_config, quantization_version, remove_quantization_config};
-pub use config_text::{insert_quantization_text, remove_quantization_text};
+pub use check::{check_base, check_shard_set};
+pub use config::{QuantizationEntry, insert_quantization_text, remove_quantization_text};
 pub use digest::{Digest, DigestBuilder};
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};
 pub use header::{Entry, Header, header_bytes};
 pub use index::ModelIndex;
 pub use layout::{
-    FORMAT_VERSION, INDEX_FILE_NAME, ROLE_CODEC, ROLE_LEVELS, ROLE_PAYLOAD, ROLE_SCALES,
-    ROLE_TENSOR, codec_section_name, section_name, shard_file_name,
+    FORMAT_VERSION, INDEX_FILE_NAME, OLDEST_VERSION, ROLE_CODEC, ROLE_EXPONENTS, ROLE_GAINS,
+    ROLE_LEVELS, ROLE_PAYLOAD, ROLE_SCALES, ROLE_TENSOR, ROLE_ZEROS, codec_section_name,
+    section_name, shard_file_name,
 };
 pub use limits::Limits;
-pub use metadata::{CodecRecord, Coding, Section, ShardMetadata, TensorRecord};
+pub use metadata::{BaseModel, CodecRecord, Coding, Section, ShardMetadata, TensorRecord};
 pub use payload::{Payload, encode_payload};
+pub use plan::HeaderPlan;
 pub use shard::{Shard, ShardHeader};
 pub use stream::{PlainWriter, plain_header_bytes};
 pub use writer::ShardWriter;

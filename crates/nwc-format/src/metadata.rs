@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-use crate::layout::{self, CodecJson, RecordJson, ShardJson, VersionJson};
-use crate::{DType, Digest, Error, FORMAT_VERSION, Result};
+use crate::layout::{self, FORMAT_VERSION};
+use crate::{DType, Digest};
 
 /// How a tensor is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Coding {
     /// Quantised and entropy coded.
     Coded {
@@ -17,12 +14,22 @@ pub enum Coding {
         family: String,
         /// The id of the codec file that decodes it, a [`CodecRecord::id`] of this or another shard of the set.
         codec: String,
-        /// Numbers that the family needs besides its sections; all finite.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        /// Numbers that the family needs besides its sections; all finite, at most 64.
         parameters: BTreeMap<String, f64>,
+        /// Whether this is the difference to the tensor of the same name in [`ShardMetadata::base`].
+        base: bool,
+    },
+    /// Entropy coded without loss: the original bytes come back.
+    Packed {
+        /// How, as in `exponents`; the method needs no codec file.
+        method: String,
+        /// Numbers that the method needs besides its sections; all finite, at most 64.
+        parameters: BTreeMap<String, f64>,
+        /// Whether this is the difference to the tensor of the same name in [`ShardMetadata::base`].
+        base: bool,
     },
     /// Its own bytes, in the original dtype, under its own name.
-    Lossless,
+    Raw,
     /// The same tensor as another one, stored once there.
     TiedTo {
         /// The tensor that is stored; itself not tied.
@@ -30,12 +37,22 @@ pub enum Coding {
     },
 }
 
+impl Coding {
+    /// Whether decoding needs the base model.
+    pub fn needs_base(&self) -> bool {
+        matches!(
+            self,
+            Self::Coded { base: true, .. } | Self::Packed { base: true, .. }
+        )
+    }
+}
+
 /// A run of bytes of a shard: one tensor of the safetensors file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// What it is for: `payload`, `scales`, `levels`, … or `tensor` for lossless bytes.
+    /// What it is for: `payload`, `scales`, `levels`, … or `tensor` for raw bytes.
     pub role: String,
-    /// Its name in the safetensors header, [`crate::section_name`] of tensor and role.
+    /// Its name in the safetensors header: [`crate::section_name`] of tensor and role in files of this version.
     pub name: String,
     /// Its length in bytes.
     pub bytes: u64,
@@ -44,8 +61,7 @@ pub struct Section {
 }
 
 /// One tensor of the original checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "RecordJson", into = "RecordJson")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TensorRecord {
     /// Its name in the original checkpoint.
     pub name: String,
@@ -80,7 +96,7 @@ impl TensorRecord {
 }
 
 /// A codec file inside a shard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodecRecord {
     /// What tensors name it by.
     pub id: String,
@@ -102,10 +118,19 @@ impl CodecRecord {
     }
 }
 
+/// The model that tensors may be stored as differences to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseModel {
+    /// What it is called, for people, as in `org/model`.
+    pub name: String,
+    /// Fingerprint of its weights; no other model will do.
+    pub fingerprint: Digest,
+}
+
 /// All that a shard says about itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardMetadata {
-    /// Version of the format, [`FORMAT_VERSION`].
+    /// Version of the format that the file has; a writer makes [`FORMAT_VERSION`] only.
     pub version: u32,
     /// The tensors of this shard, in the order they are decoded to.
     pub tensors: Vec<TensorRecord>,
@@ -115,7 +140,7 @@ pub struct ShardMetadata {
     pub files: BTreeMap<String, Digest>,
     /// What wrote the file, as in `nwc 0.1.0`.
     pub generator: String,
-    /// The original safetensors metadata, as in `format` = `pt`; kept as ordinary metadata keys.
+    /// The original safetensors metadata, as in `format` = `pt`.
     pub extra: BTreeMap<String, String>,
     /// Number of shards in the set, at least 1.
     pub n_shards: usize,
@@ -123,6 +148,13 @@ pub struct ShardMetadata {
     pub shard_idx: usize,
     /// Fingerprint of the original model, the same in all shards of a set.
     pub fingerprint: Digest,
+    /// What tensors are differences to, the same in all shards of a set.
+    pub base: Option<BaseModel>,
+    /// How the file came about, for people: options, a digest of the statistics, recovery. First shard only; at most 64
+    /// entries, names as [`crate::section_name`]'s roles, values of at most 4096 bytes.
+    pub provenance: BTreeMap<String, String>,
+    /// Parameters of the original model, which model hubs show. A set says it in its index instead.
+    pub total_parameters: Option<u64>,
 }
 
 impl ShardMetadata {
@@ -138,6 +170,9 @@ impl ShardMetadata {
             n_shards: 1,
             shard_idx: 0,
             fingerprint,
+            base: None,
+            provenance: BTreeMap::new(),
+            total_parameters: None,
         }
     }
 
@@ -149,119 +184,5 @@ impl ShardMetadata {
                 .iter()
                 .flat_map(|tensor| tensor.sections.iter().cloned()),
         )
-    }
-
-    /// The text under [`layout::TABLE_KEY`].
-    pub(crate) fn to_json(&self) -> Result<String> {
-        let json = ShardJson {
-            version: self.version,
-            generator: self.generator.clone(),
-            fingerprint: self.fingerprint,
-            shard_idx: self.shard_idx,
-            n_shards: self.n_shards,
-            codecs: self.codecs.iter().cloned().map(CodecJson::from).collect(),
-            files: self.files.clone(),
-            tensors: self.tensors.iter().cloned().map(RecordJson::from).collect(),
-        };
-        serde_json::to_string(&json).map_err(|source| Error::Json {
-            what: "the tensor table".into(),
-            source,
-        })
-    }
-
-    /// Checks the version of what [`Self::to_json`] wrote, and nothing else: a later version may differ in all the rest.
-    pub(crate) fn check_version(text: &str) -> Result<()> {
-        let VersionJson { version } = serde_json::from_str(text).map_err(|source| Error::Json {
-            what: "the tensor table".into(),
-            source,
-        })?;
-        if version == u64::from(FORMAT_VERSION) {
-            Ok(())
-        } else {
-            Err(Error::Version {
-                found: version,
-                supported: FORMAT_VERSION,
-            })
-        }
-    }
-
-    /// Reads what [`Self::to_json`] wrote; `extra` are the other keys of the safetensors metadata.
-    pub(crate) fn from_json(text: &str, extra: BTreeMap<String, String>) -> Result<Self> {
-        let wrong = |source| Error::Json {
-            what: "the tensor table".into(),
-            source,
-        };
-        let json: ShardJson = serde_json::from_str(text).map_err(wrong)?;
-        Ok(Self {
-            version: json.version,
-            tensors: json.tensors.into_iter().map(TensorRecord::from).collect(),
-            codecs: json.codecs.into_iter().map(CodecRecord::from).collect(),
-            files: json.files,
-            generator: json.generator,
-            extra,
-            n_shards: json.n_shards,
-            shard_idx: json.shard_idx,
-            fingerprint: json.fingerprint,
-        })
-    }
-}
-
-impl From<RecordJson> for TensorRecord {
-    fn from(json: RecordJson) -> Self {
-        let section = |(role, bytes, digest): (String, u64, Digest)| Section {
-            name: layout::section_name(&json.name, &role),
-            role,
-            bytes,
-            digest,
-        };
-        Self {
-            sections: json.sections.into_iter().map(section).collect(),
-            name: json.name,
-            dtype: json.dtype,
-            shape: json.shape,
-            coding: json.coding,
-            bits_estimated: json.bits,
-            nmse: json.nmse,
-            reason: json.reason,
-        }
-    }
-}
-
-impl From<TensorRecord> for RecordJson {
-    fn from(record: TensorRecord) -> Self {
-        Self {
-            name: record.name,
-            dtype: record.dtype,
-            shape: record.shape,
-            coding: record.coding,
-            bits: record.bits_estimated,
-            nmse: record.nmse,
-            reason: record.reason,
-            sections: record
-                .sections
-                .into_iter()
-                .map(|s| (s.role, s.bytes, s.digest))
-                .collect(),
-        }
-    }
-}
-
-impl From<CodecJson> for CodecRecord {
-    fn from(json: CodecJson) -> Self {
-        Self {
-            id: json.id,
-            bytes: json.bytes,
-            digest: json.digest,
-        }
-    }
-}
-
-impl From<CodecRecord> for CodecJson {
-    fn from(record: CodecRecord) -> Self {
-        Self {
-            id: record.id,
-            bytes: record.bytes,
-            digest: record.digest,
-        }
     }
 }

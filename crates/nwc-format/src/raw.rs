@@ -3,33 +3,45 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::layout::METADATA_KEY;
+use crate::json::{Shape, Strings};
+use crate::layout::{MAX_METADATA, METADATA_KEY};
 
 /// A header as JSON says it, in file order.
 #[derive(Default)]
 pub(crate) struct RawHeader {
+    /// The first of the tensors, no more than were allowed.
     pub(crate) entries: Vec<(String, RawEntry)>,
+    /// Number of all tensors.
+    pub(crate) n_entries: usize,
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
 #[derive(serde::Deserialize)]
 pub(crate) struct RawEntry {
     pub(crate) dtype: String,
-    pub(crate) shape: Vec<usize>,
+    pub(crate) shape: Shape,
     pub(crate) data_offsets: (u64, u64),
 }
 
-impl<'de> Deserialize<'de> for RawHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
+/// Reads a header of which at most so many tensors are kept.
+pub(crate) struct HeaderSeed {
+    pub(crate) max_tensors: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for HeaderSeed {
+    type Value = RawHeader;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> std::result::Result<RawHeader, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-struct HeaderVisitor;
-
-impl<'de> Visitor<'de> for HeaderVisitor {
+impl<'de> Visitor<'de> for HeaderSeed {
     type Value = RawHeader;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,50 +56,29 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         // Serde's maps let the last of two equal keys win, which lets one file have two readings.
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
+            let is_metadata = name == METADATA_KEY;
+            if !is_metadata {
+                raw.n_entries += 1;
+                if raw.n_entries > self.max_tensors {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            }
             if !seen.insert(name.clone()) {
                 return Err(de::Error::custom(format_args!(
                     "name `{name}` is there twice"
                 )));
             }
-            let in_tensor = |e: A::Error| de::Error::custom(format_args!("tensor `{name}`: {e}"));
-            if name == METADATA_KEY {
-                raw.metadata = map.next_value::<Option<UniqueMap>>()?.unwrap_or_default().0;
+            if is_metadata {
+                let metadata: Option<Strings<MAX_METADATA>> = map.next_value()?;
+                raw.metadata = metadata.unwrap_or_default().0;
             } else {
+                let in_tensor =
+                    |e: A::Error| de::Error::custom(format_args!("tensor `{name}`: {e}"));
                 let entry = map.next_value().map_err(in_tensor)?;
                 raw.entries.push((name, entry));
             }
         }
         Ok(raw)
-    }
-}
-
-/// A map of strings in which a repeated key is an error.
-#[derive(Default)]
-pub(crate) struct UniqueMap(pub(crate) BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for UniqueMap {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct UniqueVisitor;
-        impl<'de> Visitor<'de> for UniqueVisitor {
-            type Value = UniqueMap;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of strings")
-            }
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Self::Value, A::Error> {
-                let mut unique = UniqueMap::default();
-                while let Some((key, value)) = map.next_entry::<String, String>()? {
-                    if unique.0.insert(key.clone(), value).is_some() {
-                        return Err(de::Error::custom(format_args!(
-                            "key `{key}` is there twice"
-                        )));
-                    }
-                }
-                Ok(unique)
-            }
-        }
-        deserializer.deserialize_map(UniqueVisitor)
     }
 }

@@ -9,7 +9,8 @@ use crate::header::{Header, read_header_bytes, slice_header_bytes};
 use crate::layout::{DIGEST_KEY, DIGEST_PATTERN, DIGEST_PLACEHOLDER, TABLE_KEY};
 use crate::payload::parse_named;
 use crate::{
-    CodecRecord, Digest, DigestBuilder, Error, Limits, Result, Section, ShardMetadata, TensorRecord,
+    CodecRecord, Digest, DigestBuilder, Error, Limits, Result, Section, ShardMetadata,
+    TensorRecord, table,
 };
 
 /// The header of a shard with its table, validated: enough to list what is in it without reading the data.
@@ -32,13 +33,13 @@ impl ShardHeader {
         let bytes = slice_header_bytes(file_start, file_bytes, limits)?;
         let header = Header::parse(bytes, file_bytes, limits)?;
         let mut extra = header.metadata().clone();
-        let table = extra
+        let text = extra
             .remove(TABLE_KEY)
             .ok_or(Error::MissingMetadata { key: TABLE_KEY })?;
         let stored = extra
             .remove(DIGEST_KEY)
             .ok_or(Error::MissingMetadata { key: DIGEST_KEY })?;
-        ShardMetadata::check_version(&table)?;
+        let version = table::version(&text)?;
         let found = header_digest(bytes, &stored)?;
         if found.to_string() != stored {
             return Err(Error::HeaderDigest {
@@ -46,7 +47,7 @@ impl ShardHeader {
                 expected: stored,
             });
         }
-        let metadata = ShardMetadata::from_json(&table, extra)?;
+        let metadata = table::from_strings(version, &text, extra, limits)?;
         check_shard(&header, &metadata, limits)?;
         let names = metadata.tensors.iter().enumerate();
         let by_name = names
@@ -104,38 +105,24 @@ impl ShardHeader {
     }
 }
 
-/// A whole shard, mapped or in memory. Borrows; nothing is copied.
+/// A whole shard, mapped or in memory: `B` is whatever holds its bytes, a slice, a vector or a mapped file.
+///
+/// Nothing is copied. The header's digest is checked on opening, a section's whenever it is asked for.
 #[derive(Debug, Clone)]
-pub struct Shard<'a> {
+pub struct Shard<B> {
     head: ShardHeader,
-    bytes: &'a [u8],
+    bytes: B,
 }
 
-impl<'a> Shard<'a> {
+impl<B: AsRef<[u8]>> Shard<B> {
     /// Validates everything but the sections' digests, which [`Self::section`] and [`Self::verify`] check: opening a
     /// file costs no more than its header.
     ///
     /// # Errors
     /// As [`ShardHeader::parse`].
-    pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self> {
-        let head = ShardHeader::parse(bytes, bytes.len() as u64, limits)?;
-        Ok(Self { head, bytes })
-    }
-
-    /// A shard whose header was read before; `bytes` is the whole file.
-    ///
-    /// # Errors
-    /// [`Error::Length`] where `bytes` has not the length that `head` was read for.
-    pub fn with_header(head: ShardHeader, bytes: &'a [u8]) -> Result<Self> {
-        let last = head.header.entries().last();
-        let n_bytes = last.map_or(head.header.data_start(), |entry| entry.range.end);
-        if n_bytes != bytes.len() as u64 {
-            return Err(Error::Length {
-                what: "the file".into(),
-                found: bytes.len() as u64,
-                expected: n_bytes.to_string(),
-            });
-        }
+    pub fn parse(bytes: B, limits: &Limits) -> Result<Self> {
+        let file = bytes.as_ref();
+        let head = ShardHeader::parse(file, file.len() as u64, limits)?;
         Ok(Self { head, bytes })
     }
 
@@ -149,6 +136,11 @@ impl<'a> Shard<'a> {
         &self.head.metadata
     }
 
+    /// What holds the bytes.
+    pub fn bytes(&self) -> &B {
+        &self.bytes
+    }
+
     /// The record of the tensor called `name` in the original checkpoint.
     pub fn record(&self, name: &str) -> Option<&TensorRecord> {
         self.head.record(name)
@@ -159,7 +151,7 @@ impl<'a> Shard<'a> {
     /// # Errors
     /// [`Error::SectionDigest`] where they are not what was written; [`Error::Argument`] where `section` is not one of
     /// this shard's.
-    pub fn section(&self, section: &Section) -> Result<&'a [u8]> {
+    pub fn section(&self, section: &Section) -> Result<&[u8]> {
         let bytes = self.section_unchecked(section)?;
         let found = Digest::of(bytes);
         if found == section.digest {
@@ -177,24 +169,32 @@ impl<'a> Shard<'a> {
     ///
     /// # Errors
     /// [`Error::Argument`] where `section` is not one of this shard's.
-    pub fn section_unchecked(&self, section: &Section) -> Result<&'a [u8]> {
+    pub fn section_unchecked(&self, section: &Section) -> Result<&[u8]> {
+        let range = self.section_range(section)?;
+        let file = self.bytes.as_ref();
+        file.get(range.clone()).ok_or_else(|| Error::Length {
+            what: format!("the file with section `{}`", section.name),
+            found: file.len() as u64,
+            expected: format!("at least {}", range.end),
+        })
+    }
+
+    /// Where a section's bytes are in [`Self::bytes`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where `section` is not one of this shard's.
+    pub fn section_range(&self, section: &Section) -> Result<Range<usize>> {
         let range = self.head.section_range(section)?;
-        let to_usize = |offset| usize::try_from(offset).ok();
-        to_usize(range.start)
-            .zip(to_usize(range.end))
-            .and_then(|(start, end)| self.bytes.get(start..end))
-            .ok_or_else(|| Error::Length {
-                what: format!("the file with section `{}`", section.name),
-                found: self.bytes.len() as u64,
-                expected: format!("at least {}", range.end),
-            })
+        // The header was checked against the file's length, which is a `usize`.
+        let to_usize = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+        Ok(to_usize(range.start)..to_usize(range.end))
     }
 
     /// The substreams of a payload section, its digest checked.
     ///
     /// # Errors
     /// As [`Self::section`], and [`Error::Payload`] where it is not laid out as [`crate::encode_payload`] does.
-    pub fn payload(&self, section: &Section) -> Result<Vec<&'a [u8]>> {
+    pub fn payload(&self, section: &Section) -> Result<Vec<&[u8]>> {
         parse_named(self.section(section)?, &section.name)
     }
 
@@ -202,7 +202,7 @@ impl<'a> Shard<'a> {
     ///
     /// # Errors
     /// As [`Self::section`].
-    pub fn codec(&self, codec: &CodecRecord) -> Result<&'a [u8]> {
+    pub fn codec(&self, codec: &CodecRecord) -> Result<&[u8]> {
         self.section(&codec.section())
     }
 

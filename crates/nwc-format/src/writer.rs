@@ -5,11 +5,12 @@ use std::io::{Read, Seek, Write};
 
 use crate::check::check_shard;
 use crate::header::Header;
-use crate::layout::{self, DIGEST_KEY, DIGEST_PLACEHOLDER, TABLE_KEY};
+use crate::layout::{self, DIGEST_KEY, DIGEST_PLACEHOLDER};
 use crate::shard::{digest_place, header_digest};
 use crate::stream::Stream;
 use crate::{
-    CodecRecord, DType, Digest, Error, Limits, ROLE_TENSOR, Result, Section, ShardMetadata,
+    CodecRecord, DType, Digest, Error, FORMAT_VERSION, Limits, ROLE_PAYLOAD, ROLE_TENSOR, Result,
+    Section, ShardMetadata, table,
 };
 
 /// Writes a shard: sections as they come, the header with the table at the end.
@@ -26,7 +27,7 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
     /// Leaves `header_reserve_bytes` for the header, rounded up to a multiple of 8.
     ///
     /// A reserve too small costs time, not correctness; one too large costs bytes of the file.
-    /// [`Self::header_reserve_for`] gives a close upper bound.
+    /// [`crate::HeaderPlan`] gives the least that is always enough.
     ///
     /// # Errors
     /// [`Error::Argument`] where `writer` is not empty or the reserve is above 100 MB; [`Error::Io`].
@@ -37,32 +38,19 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
         })
     }
 
-    /// Appends a section under any name; its role is read off the name.
+    /// Appends a U8 section that plays `role` for a coded or packed tensor.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the name is taken or `bytes` disagrees with dtype and shape; [`Error::Io`].
-    pub fn section(
-        &mut self,
-        name: &str,
-        dtype: DType,
-        shape: &[usize],
-        bytes: &[u8],
-    ) -> Result<Section> {
-        self.push(layout::role_of(name), name.to_owned(), dtype, shape, bytes)
-    }
-
-    /// Appends a U8 section that plays `role` for a coded tensor.
-    ///
-    /// # Errors
-    /// As [`Self::section`].
+    /// [`Error::Argument`] where the role is none, where the section is there already, or where `bytes` disagrees with
+    /// dtype and shape; [`Error::Io`].
     pub fn coded(&mut self, tensor: &str, role: &str, bytes: &[u8]) -> Result<Section> {
         self.coded_as(tensor, role, DType::U8, &[bytes.len()], bytes)
     }
 
-    /// Appends a section that plays `role` for a coded tensor, with a dtype that says what its bytes are.
+    /// Appends a section that plays `role` for a coded or packed tensor, with a dtype that says what its bytes are.
     ///
     /// # Errors
-    /// As [`Self::section`].
+    /// As [`Self::coded`].
     pub fn coded_as(
         &mut self,
         tensor: &str,
@@ -78,6 +66,13 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
                 "1 to 64 of A-Z a-z 0-9 _ - and inner dots, not `tensor`",
             ));
         }
+        if role == ROLE_PAYLOAD && (dtype != DType::U8 || shape.len() != 1) {
+            return Err(Error::argument(
+                format!("payload of tensor `{tensor}`"),
+                format!("{dtype} {shape:?}"),
+                "U8 with one dimension",
+            ));
+        }
         self.push(
             role,
             layout::section_name(tensor, role),
@@ -90,8 +85,8 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
     /// Appends a tensor as it is, under its own name, so that ordinary tools read it.
     ///
     /// # Errors
-    /// As [`Self::section`].
-    pub fn lossless(
+    /// As [`Self::coded`].
+    pub fn raw(
         &mut self,
         tensor: &str,
         dtype: DType,
@@ -104,7 +99,7 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
     /// Appends a codec file.
     ///
     /// # Errors
-    /// As [`Self::section`].
+    /// As [`Self::coded`].
     pub fn codec(&mut self, id: &str, bytes: &[u8]) -> Result<CodecRecord> {
         if !layout::is_valid_id(id) {
             let allowed = "1 to 64 of A-Z a-z 0-9 _ - and inner dots";
@@ -158,16 +153,23 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
                 ));
             }
         }
-        let mut strings = metadata.extra.clone();
-        strings.insert(TABLE_KEY.to_owned(), metadata.to_json()?);
+        if metadata.version != FORMAT_VERSION {
+            let allowed = FORMAT_VERSION.to_string();
+            return Err(Error::argument(
+                "version of the table",
+                metadata.version.to_string(),
+                allowed,
+            ));
+        }
+        let mut strings = table::to_strings(&metadata)?;
         let placeholder = char::from(DIGEST_PLACEHOLDER)
             .to_string()
             .repeat(Digest::HEX_LEN);
         strings.insert(DIGEST_KEY.to_owned(), placeholder.clone());
         let mut header = self.stream.encode_header(&strings)?;
         let file_bytes = header.len() as u64 + self.stream.n_data_bytes();
-        Header::parse(&header, file_bytes, &UNLIMITED)
-            .and_then(|plain| check_shard(&plain, &metadata, &UNLIMITED))
+        Header::parse(&header, file_bytes, &Limits::UNLIMITED)
+            .and_then(|plain| check_shard(&plain, &metadata, &Limits::UNLIMITED))
             .map_err(|e| {
                 let allowed = "one that describes the sections written";
                 Error::argument("shard metadata", e.to_string(), allowed)
@@ -180,11 +182,3 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
         self.stream.finish(&header)
     }
 }
-
-/// A writer's own header needs no protection from itself, but for what no reader would open.
-const UNLIMITED: Limits = Limits {
-    max_header_bytes: layout::MAX_HEADER_BYTES,
-    max_tensors: usize::MAX,
-    max_dims: usize::MAX,
-    max_tensor_bytes: u64::MAX,
-};

@@ -123,12 +123,14 @@ fn summarize(record: &TensorRecord) -> TensorSummary {
             family,
             codec,
             parameters,
+            ..
         } => (
             family.clone(),
             Some(codec.clone()),
             parameters.get(NMSE_NORMALIZED).copied(),
         ),
-        Coding::Lossless => ("lossless".into(), None, None),
+        Coding::Packed { method, .. } => (format!("packed {method}"), None, None),
+        Coding::Raw => ("lossless".into(), None, None),
         Coding::TiedTo { name } => (format!("tied to {name}"), None, None),
     };
     let per_weight = |bits: f64| bits / (n_weights.max(1) as f64);

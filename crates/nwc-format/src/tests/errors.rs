@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{ErrorKind, check_shard_set};
+use crate::{ErrorKind, check_base, check_shard_set};
 
 #[track_caller]
 fn check_forged(edit: impl FnOnce(&mut Value, &mut Value), expected: &str) {
@@ -22,13 +22,13 @@ fn a_forgery_without_changes_is_the_file() {
 #[test]
 fn version_mismatch_is_named() {
     check_forged(
-        |_, t| t["version"] = json!(2),
-        "format version 2, this build reads version 1",
+        |_, t| t["version"] = json!(3),
+        "format version 3, this build reads versions 1 to 2",
     );
     // A later version may have other keys.
     check_forged(
         |_, t| *t = json!({"version": 7, "new": []}),
-        "format version 7, this build reads version 1",
+        "format version 7, this build reads versions 1 to 2",
     );
 }
 
@@ -63,8 +63,8 @@ fn header_errors_name_the_tensor() {
         "tensor `norm`: dtype BF16 and shape [18446744073709551615, 2], expected a whole number of bytes below 2^61",
     );
     check_forged(
-        |h, _| h["w.nwc.payload"]["data_offsets"] = json!([10, 17]),
-        "section `w.nwc.payload` starts at byte 1425 of the file, expected 1424, where the one before it ends",
+        |h, _| h["w"]["data_offsets"] = json!([10, 17]),
+        "section `w` starts at byte 1895 of the file, expected 1894, where the one before it ends",
     );
     let error = read(&forge(|h, _| h["norm"]["shape"] = json!([-1])))
         .unwrap_err()
@@ -98,7 +98,7 @@ fn a_repeated_name_is_refused() {
                 .unwrap()
                 .push(section);
         },
-        "name `w.nwc.payload` is there twice, allowed once",
+        "name `w` is there twice, allowed once",
     );
 }
 
@@ -152,7 +152,7 @@ fn record_errors_name_the_tensor() {
     );
     check_forged(
         |_, t| t["tensors"][0]["sections"][0][1] = json!(3),
-        "section `w.nwc.payload` is 7 bytes, expected 3, as the table says",
+        "section `w` is 7 bytes, expected 3, as the table says",
     );
     check_forged(
         |_, t| t["tensors"][0]["coding"]["coded"]["codec"] = json!("c9"),
@@ -167,19 +167,19 @@ fn record_errors_name_the_tensor() {
         "tensor `norm`: 1 sections, expected none for a tied tensor",
     );
     check_forged(
-        |_, t| t["tensors"][2]["coding"] = json!("lossless"),
-        "tensor `head`: 0 sections, expected 1 for a lossless tensor",
+        |_, t| t["tensors"][3]["coding"] = json!("raw"),
+        "tensor `head`: 0 sections, expected 1 for a raw tensor",
     );
     check_forged(
-        |_, t| t["tensors"][2]["coding"] = json!({"tied_to": {"name": "head"}}),
+        |_, t| t["tensors"][3]["coding"] = json!({"tied_to": {"name": "head"}}),
         "tensor `head`: tied to `head`, expected a tensor that is not tied",
     );
     check_forged(
-        |_, t| t["tensors"][2]["coding"] = json!({"tied_to": {"name": "gone"}}),
+        |_, t| t["tensors"][3]["coding"] = json!({"tied_to": {"name": "gone"}}),
         "tensor `head`: tied to `gone`, expected a tensor that is there",
     );
     check_forged(
-        |_, t| t["tensors"][2]["shape"] = json!([3]),
+        |_, t| t["tensors"][3]["shape"] = json!([3]),
         "tensor `head`: tied to `w`, F32 [1, 3], expected F32 [3]",
     );
     check_forged(
@@ -189,10 +189,157 @@ fn record_errors_name_the_tensor() {
 }
 
 #[test]
+fn payloads_cannot_pass_for_weights() {
+    check_forged(
+        |h, _| {
+            h["w"]["dtype"] = json!("I8");
+        },
+        "tensor `w`: a payload stored as I8 [7], expected U8 with one dimension",
+    );
+    check_forged(
+        |h, _| h["w"]["shape"] = json!([7, 1]),
+        "tensor `w`: a payload stored as U8 [7, 1], expected U8 with one dimension",
+    );
+    check_forged(
+        |_, t| t["tensors"][2]["shape"] = json!([7]),
+        "tensor `bias`: a payload of shape [7], expected another shape than the tensor's, which is stored raw instead",
+    );
+    check_forged(
+        |_, t| t["tensors"][2]["sections"] = json!([]),
+        "tensor `bias`: no section with role `payload`, expected one for a coded or packed tensor",
+    );
+    let mut writer = ShardWriter::new(Cursor::new(Vec::new()), 0).unwrap();
+    check_error(
+        writer.coded_as("a", "payload", DType::I8, &[1], &[0]),
+        "payload of tensor `a` is I8 [1], allowed is U8 with one dimension",
+    );
+}
+
+#[test]
+fn codings_are_checked() {
+    check_forged(
+        |_, t| t["tensors"][2]["coding"]["packed"]["method"] = json!("a b"),
+        "tensor `bias`: method `a b`, expected 1 to 64 of A-Z a-z 0-9 _ - and inner dots",
+    );
+    check_forged(
+        |_, t| {
+            t["tensors"][2]["coding"]["packed"]["parameters"] = json!({ "a": 1.0e308_f64 * 10.0 })
+        },
+        "the tensor table is not the expected JSON: `null` is no number at line 1 column 71",
+    );
+    read(&forge(|_, t| {
+        t["tensors"][2]["coding"]["packed"]["parameters"] = json!({"a": 1e300});
+    }))
+    .unwrap();
+    check_forged(
+        |_, t| drop(t.as_object_mut().unwrap().remove("base")),
+        "tensor `bias`: a difference to a base model, expected a base in the table",
+    );
+    let many: BTreeMap<String, f64> = (0..65).map(|i| (i.to_string(), 0.0)).collect();
+    let error = read(&forge(|_, t| {
+        t["tensors"][0]["coding"]["coded"]["parameters"] = json!(many);
+    }));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("more than 64 keys"), "{error}");
+}
+
+#[test]
+fn a_base_is_asked_for_by_name_and_fingerprint() {
+    let metadata = read(&small_shard(0)).unwrap();
+    let (base, other) = (Digest::of(b"base"), Digest::of(b"other"));
+    check_base(&metadata, Some(&base)).unwrap();
+    let missing = check_error(
+        check_base(&metadata, None),
+        &format!(
+            "stored as differences to the model `org/base` with fingerprint {base}, which was not given"
+        ),
+    );
+    assert_eq!(missing.kind(), ErrorKind::Argument);
+    let wrong = check_error(
+        check_base(&metadata, Some(&other)),
+        &format!(
+            "stored as differences to the model `org/base` with fingerprint {base}, given was one with {other}"
+        ),
+    );
+    assert_eq!(wrong.kind(), ErrorKind::Argument);
+    let alone = ShardMetadata::new("test", other);
+    check_base(&alone, None).unwrap();
+    check_base(&alone, Some(&base)).unwrap();
+}
+
+#[test]
+fn provenance_and_metadata_are_bounded() {
+    check_forged(
+        |_, t| t["provenance"] = json!({"a b": ""}),
+        "name of an entry of provenance is `a b`, expected 1 to 64 of A-Z a-z 0-9 _ - and inner dots",
+    );
+    check_forged(
+        |_, t| t["provenance"] = json!({"a": "x".repeat(4097)}),
+        "length of `a` in provenance in bytes is 4097, expected at most 4096",
+    );
+    check_forged(
+        |_, t| {
+            t["shard_idx"] = json!(1);
+            t["n_shards"] = json!(2);
+            t.as_object_mut().unwrap().remove("files");
+        },
+        "number of entries of provenance in a later shard is 1, expected 0",
+    );
+    check_forged(
+        |_, t| t["metadata"] = json!({"format": "pt"}),
+        "key of the original metadata in the table is `format`, expected one of nwc, nwc_digest, total_parameters",
+    );
+    check_forged(
+        |h, _| h["__metadata__"]["total_parameters"] = json!("1e3"),
+        "metadata `total_parameters` is `1e3`, expected a number",
+    );
+    let mut writer_metadata = ShardMetadata::new("test", Digest::of(b""));
+    writer_metadata.provenance = (0..65).map(|i| (i.to_string(), String::new())).collect();
+    let writer = ShardWriter::new(Cursor::new(Vec::new()), 0).unwrap();
+    check_error(
+        writer.finish(writer_metadata),
+        "shard metadata is number of entries of provenance is 65, expected at most 64, \
+         allowed is one that describes the sections written",
+    );
+}
+
+#[test]
+fn counts_are_checked_before_memory_is_taken() {
+    let limits = Limits {
+        max_tensors: 5,
+        ..Limits::default()
+    };
+    let many = |key: &str, item: &str| {
+        let table = format!(
+            r#"{{"version":2,"generator":"","fingerprint":"{}","shard_idx":0,"n_shards":1,"codecs":[{}],"tensors":[{}]}}"#,
+            Digest::of(b""),
+            if key == "codecs" { item } else { "" },
+            if key == "tensors" { item } else { "" },
+        );
+        let header = json!({"__metadata__": {"nwc": table, "nwc_digest": "0".repeat(64)}});
+        seal(&header.to_string(), b"")
+    };
+    // Not even records: their number is known before they are looked at.
+    for (key, expected) in [
+        (
+            "codecs",
+            "number of codecs in the table is 6, allowed are 5",
+        ),
+        (
+            "tensors",
+            "number of tensors in the table is 6, allowed are 5",
+        ),
+    ] {
+        let error = check_error(Shard::parse(many(key, "0,0,0,0,0,0"), &limits), expected);
+        assert_eq!(error.kind(), ErrorKind::Limit);
+    }
+}
+
+#[test]
 fn limits_are_checked() {
     let bytes = small_shard(0);
     let check = |limits: Limits, expected: &str| {
-        let error = check_error(Shard::parse(&bytes, &limits), expected);
+        let error = check_error(Shard::parse(&bytes[..], &limits), expected);
         assert_eq!(error.kind(), ErrorKind::Limit);
     };
     let limits = Limits::default();
@@ -201,7 +348,7 @@ fn limits_are_checked() {
             max_tensors: 3,
             ..limits
         },
-        "number of tensors in the header is 4, allowed are 3",
+        "number of tensors in the header is 5, allowed are 3",
     );
     check(
         Limits {
@@ -212,7 +359,14 @@ fn limits_are_checked() {
     );
     check(
         Limits {
-            max_tensor_bytes: 11,
+            max_elements_per_byte: 0,
+            ..limits
+        },
+        "number of elements of tensor `w` in 9 bytes is 3, allowed are 0",
+    );
+    check(
+        Limits {
+            max_decoded_bytes: 11,
             ..limits
         },
         "decoded size of tensor `w` in bytes is 12, allowed are 11",
@@ -226,15 +380,15 @@ fn writer_refuses_what_no_reader_would_open() {
         assert_eq!(check_error(result, expected).kind(), ErrorKind::Argument);
     };
     check(
-        writer().lossless("a", DType::F32, &[2], &[0; 7]),
+        writer().raw("a", DType::F32, &[2], &[0; 7]),
         "data of section `a` is 7 bytes, allowed is 8 bytes for F32 [2]",
     );
     check(
-        writer().lossless("a", DType::F32, &[usize::MAX, 2], &[]),
+        writer().raw("a", DType::F32, &[usize::MAX, 2], &[]),
         "data of section `a` is 0 bytes, allowed is a shape that fits, not F32 [18446744073709551615, 2]",
     );
     check(
-        writer().lossless("__metadata__", DType::U8, &[0], &[]),
+        writer().raw("__metadata__", DType::U8, &[0], &[]),
         "section name is `__metadata__`, allowed is a name that is not empty, not `__metadata__`, and not there yet",
     );
     check(
@@ -246,7 +400,7 @@ fn writer_refuses_what_no_reader_would_open() {
         "length of the output is 1, allowed is 0",
     );
     let mut unlisted = writer();
-    unlisted.lossless("a", DType::U8, &[1], &[1]).unwrap();
+    unlisted.raw("a", DType::U8, &[1], &[1]).unwrap();
     check_error(
         unlisted.finish(ShardMetadata::new("test", Digest::of(b""))),
         "shard metadata is section `a` belongs to no tensor and no codec of the table, expected exactly one, \
@@ -260,6 +414,7 @@ fn writer_refuses_what_no_reader_would_open() {
         family: "trellis".into(),
         codec: "c".into(),
         parameters,
+        base: false,
     };
     let mut metadata = ShardMetadata::new("test", Digest::of(b""));
     metadata.tensors = vec![record("a", DType::U8, &[1], coding, vec![section])];
@@ -278,7 +433,7 @@ fn shard_sets_are_complete_and_of_one_model() {
     let mut second = first.clone();
     second.shard_idx = 1;
     let tied = Coding::TiedTo { name: "w".into() };
-    first.tensors = vec![record("w", DType::U8, &[1], Coding::Lossless, vec![])];
+    first.tensors = vec![record("w", DType::U8, &[1], Coding::Raw, vec![])];
     second.tensors = vec![record("head", DType::U8, &[1], tied, vec![])];
     check_shard_set(&[&second, &first]).unwrap();
     check_error(
@@ -300,6 +455,18 @@ fn shard_sets_are_complete_and_of_one_model() {
         &format!(
             "model fingerprint of shard 1 is {}, expected {}, that of shard 0",
             other.fingerprint, first.fingerprint
+        ),
+    );
+    let mut relative = second.clone();
+    relative.base = Some(BaseModel {
+        name: "b".into(),
+        fingerprint: Digest::of(b"base"),
+    });
+    check_error(
+        check_shard_set(&[&first, &relative]),
+        &format!(
+            "version or base of shard 1 is 2, base {}, expected 2, without base",
+            Digest::of(b"base")
         ),
     );
     let mut twice = second.clone();

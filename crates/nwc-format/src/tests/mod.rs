@@ -3,6 +3,7 @@
 mod damage;
 mod errors;
 mod golden;
+mod read_version_1;
 mod round_trip;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use crate::shard::{digest_place, header_digest};
 use crate::{
-    Coding, DType, Digest, Error, Header, Limits, Result, Section, Shard, ShardMetadata,
+    BaseModel, Coding, DType, Digest, Error, Header, Limits, Result, Section, Shard, ShardMetadata,
     ShardWriter, TensorRecord, encode_payload,
 };
 
@@ -40,7 +41,7 @@ fn record(
 fn small_shard(reserve: usize) -> Vec<u8> {
     let mut writer = ShardWriter::new(Cursor::new(Vec::new()), reserve).unwrap();
     let norm = writer
-        .lossless("norm", DType::BF16, &[2], &[1, 2, 3, 4])
+        .raw("norm", DType::BF16, &[2], &[1, 2, 3, 4])
         .unwrap();
     let codec = writer.codec("c0", b"codec").unwrap();
     let payload = encode_payload(&[&[9, 8, 7][..], &[6]]);
@@ -53,20 +54,43 @@ fn small_shard(reserve: usize) -> Vec<u8> {
         family: "neural".into(),
         codec: "c0".into(),
         parameters,
+        base: false,
     };
     let mut w = record("w", DType::F32, &[1, 3], coding, vec![payload, scales]);
     w.bits_estimated = Some(30.5);
     w.nmse = Some(0.01);
-    let mut norm = record("norm", DType::BF16, &[2], Coding::Lossless, vec![norm]);
+    let mut norm = record("norm", DType::BF16, &[2], Coding::Raw, vec![norm]);
     norm.reason = Some("1-d".into());
+    let packed = writer.coded("bias", "payload", b"packed!").unwrap();
+    let coding = Coding::Packed {
+        method: "toy".into(),
+        parameters: BTreeMap::new(),
+        base: true,
+    };
+    let bias = record("bias", DType::F32, &[4], coding, vec![packed]);
     let tied = Coding::TiedTo { name: "w".into() };
     let mut metadata = ShardMetadata::new("test", Digest::of(b"model"));
-    metadata.tensors = vec![w, norm, record("head", DType::F32, &[1, 3], tied, vec![])];
+    metadata.tensors = vec![
+        w,
+        norm,
+        bias,
+        record("head", DType::F32, &[1, 3], tied, vec![]),
+    ];
     metadata.codecs = vec![codec];
     metadata
         .files
         .insert("config.json".into(), Digest::of(b"{}"));
     metadata.extra.insert("format".into(), "pt".into());
+    // What the original says under keys that are the format's own.
+    metadata
+        .extra
+        .insert("total_parameters".into(), "many".into());
+    metadata.base = Some(BaseModel {
+        name: "org/base".into(),
+        fingerprint: Digest::of(b"base"),
+    });
+    metadata.provenance.insert("bpw".into(), "3.5".into());
+    metadata.total_parameters = Some(9);
     writer.finish(metadata).unwrap().into_inner()
 }
 
@@ -79,14 +103,19 @@ fn read(bytes: &[u8]) -> Result<ShardMetadata> {
 
 /// Writes a header and table that were changed on purpose, with a right digest, so that the checks behind it are seen.
 fn forge(edit: impl FnOnce(&mut Value, &mut Value)) -> Vec<u8> {
-    let bytes = small_shard(0);
-    let header = Header::parse(&bytes, bytes.len() as u64, &Limits::default()).unwrap();
+    forge_from(&small_shard(0), edit)
+}
+
+/// [`forge`] with another file to start from.
+fn forge_from(bytes: &[u8], edit: impl FnOnce(&mut Value, &mut Value)) -> Vec<u8> {
+    let header = Header::parse(bytes, bytes.len() as u64, &Limits::default()).unwrap();
     let (front, data) = bytes.split_at(usize::try_from(header.data_start()).unwrap());
     let mut json: Value = serde_json::from_slice(&front[8..]).unwrap();
     let mut table: Value =
         serde_json::from_str(json["__metadata__"]["nwc"].as_str().unwrap()).unwrap();
     edit(&mut json, &mut table);
-    if json["__metadata__"].get("nwc").is_some() {
+    let is_nwc = json["__metadata__"].get("nwc").is_some();
+    if is_nwc {
         json["__metadata__"]["nwc"] = table.to_string().into();
     }
     seal(&json.to_string(), data)

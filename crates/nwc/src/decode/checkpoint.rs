@@ -72,8 +72,7 @@ impl Checkpoint {
         let places: Vec<(String, (usize, usize))> = match &kind {
             Kind::Plain(source) => places(source.shards.iter().map(|s| names_of_plain(s))),
             Kind::Compressed(c) => places(c.shards.iter().map(|s| {
-                s.header
-                    .metadata()
+                s.metadata()
                     .tensors
                     .iter()
                     .map(|t| t.name.as_str())
@@ -110,7 +109,7 @@ impl Checkpoint {
                 (&tensor.shape, tensor.dtype)
             }
             Kind::Compressed(c) => {
-                let record = &c.shards[shard_idx].header.metadata().tensors[idx];
+                let record = &c.shards[shard_idx].metadata().tensors[idx];
                 (&record.shape, record.dtype)
             }
         };
@@ -135,7 +134,7 @@ impl Checkpoint {
             }
             Kind::Compressed(c) => {
                 let shard = &c.shards[shard_idx];
-                let record = &shard.header.metadata().tensors[idx];
+                let record = &shard.metadata().tensors[idx];
                 match c.decode(shard, record)? {
                     // What a decompressed file would hold: rounded to the tensor's own dtype.
                     Decoded::Values(mut values) => {
@@ -143,7 +142,7 @@ impl Checkpoint {
                         Ok(values)
                     }
                     Decoded::Bytes(bytes) => dtype::to_f32(record.dtype, bytes)
-                        .ok_or_else(|| not_a_float(shard.file.path(), name, record.dtype)),
+                        .ok_or_else(|| not_a_float(shard.path(), name, record.dtype)),
                 }
             }
         }
@@ -187,7 +186,7 @@ impl Checkpoint {
             }
             Kind::Compressed(c) => {
                 let shard = &c.shards[shard_idx];
-                c.bytes(shard, &shard.header.metadata().tensors[idx])
+                c.bytes(shard, &shard.metadata().tensors[idx])
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nwc_format::{
-    CodecRecord, Coding, DType, Digest, Section, ShardHeader, ShardMetadata, TensorRecord,
+    CodecRecord, Coding, DType, Section, Shard, ShardMetadata, TensorRecord, check_base,
     check_shard_set,
 };
 
@@ -27,8 +27,7 @@ pub(crate) struct Compressed {
 #[derive(Debug)]
 pub(crate) struct CompressedShard {
     pub(crate) file_name: String,
-    pub(crate) file: MappedFile,
-    pub(crate) header: ShardHeader,
+    shard: Shard<MappedFile>,
 }
 
 /// What a stored tensor decodes to.
@@ -47,19 +46,16 @@ impl Compressed {
             .into_iter()
             .map(|file_name| {
                 let path = dir.join(&file_name);
-                let file = MappedFile::open(&path)?;
-                let header = ShardHeader::parse(&file, file.len() as u64, &options.limits)
+                let shard = Shard::parse(MappedFile::open(&path)?, &options.limits)
                     .map_err(|e| header_error(&path, e))?;
-                Ok(CompressedShard {
-                    file_name,
-                    file,
-                    header,
-                })
+                Ok(CompressedShard { file_name, shard })
             })
             .collect::<Result<Vec<_>>>()?;
-        shards.sort_by_key(|s| s.header.metadata().shard_idx);
-        let tables: Vec<&ShardMetadata> = shards.iter().map(|s| s.header.metadata()).collect();
-        check_shard_set(&tables).map_err(|e| Error::container(dir, e))?;
+        shards.sort_by_key(|s| s.metadata().shard_idx);
+        let tables: Vec<&ShardMetadata> = shards.iter().map(|s| s.metadata()).collect();
+        check_shard_set(&tables)
+            .and_then(|()| tables.iter().try_for_each(|t| check_base(t, None)))
+            .map_err(|e| Error::container(dir, e))?;
         Ok(Self {
             shards,
             codecs: Mutex::default(),
@@ -73,14 +69,14 @@ impl Compressed {
         shard: &'a CompressedShard,
         record: &'a TensorRecord,
     ) -> Result<Decoded<'a>> {
-        let wrong = |e: TensorError| Error::tensor(shard.file.path(), &record.name, e);
+        let wrong = |e: TensorError| Error::tensor(shard.path(), &record.name, e);
         match &record.coding {
             Coding::TiedTo { name } => {
                 // A tie points at a tensor that is not tied: the set was checked when it was opened.
                 let (shard, record) = self
                     .shards
                     .iter()
-                    .find_map(|s| Some((s, s.header.record(name)?)))
+                    .find_map(|s| Some((s, s.shard.record(name)?)))
                     .filter(|(_, r)| !matches!(r.coding, Coding::TiedTo { .. }))
                     .ok_or_else(|| {
                         wrong(TensorError::Record {
@@ -91,7 +87,7 @@ impl Compressed {
                     })?;
                 self.decode(shard, record)
             }
-            Coding::Lossless => {
+            Coding::Raw => {
                 let section = record.sections.first().ok_or_else(|| {
                     wrong(TensorError::Record {
                         what: "section",
@@ -101,6 +97,11 @@ impl Compressed {
                 })?;
                 Ok(Decoded::Bytes(shard.section(section).map_err(wrong)?))
             }
+            Coding::Packed { method, .. } => Err(wrong(TensorError::Record {
+                what: "method of a packed tensor",
+                found: method.clone(),
+                expected: "one that this version knows".into(),
+            })),
             Coding::Coded {
                 codec, parameters, ..
             } => {
@@ -141,7 +142,7 @@ impl Compressed {
                 if dtype::extend_bytes(record.dtype, &values, &mut bytes) {
                     Ok(bytes)
                 } else {
-                    Err(not_a_float(shard.file.path(), &record.name, record.dtype))
+                    Err(not_a_float(shard.path(), &record.name, record.dtype))
                 }
             }
         }
@@ -156,7 +157,7 @@ impl Compressed {
             .shards
             .iter()
             .find_map(|s| {
-                let codecs: &[CodecRecord] = &s.header.metadata().codecs;
+                let codecs: &[CodecRecord] = &s.metadata().codecs;
                 Some((s, codecs.iter().find(|c| c.id == id)?))
             })
             .ok_or_else(|| Error::Argument {
@@ -166,8 +167,8 @@ impl Compressed {
             })?;
         let bytes = shard
             .section(&record.section())
-            .map_err(|e| Error::tensor(shard.file.path(), id, e))?;
-        let name = format!("{id} in {}", shard.file.path().display());
+            .map_err(|e| Error::tensor(shard.path(), id, e))?;
+        let name = format!("{id} in {}", shard.path().display());
         let codec: Arc<dyn MatrixDecoder> =
             Arc::from(family::decoder(&name, bytes, &self.options)?);
         codecs.insert(id.into(), Arc::clone(&codec));
@@ -176,35 +177,26 @@ impl Compressed {
 }
 
 impl CompressedShard {
+    /// The table.
+    pub(crate) fn metadata(&self) -> &ShardMetadata {
+        self.shard.metadata()
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        self.shard.bytes().path()
+    }
+
     /// Gives the memory of a section that has been read back.
     fn forget(&self, section: &Section) {
-        if let Ok(range) = self.header.section_range(section) {
-            // Sections lie in the file, which is mapped.
-            self.file.forget(range.start as usize..range.end as usize);
+        if let Ok(range) = self.shard.section_range(section) {
+            self.shard.bytes().forget(range);
         }
     }
 
     /// A section's bytes, digest checked.
     fn section(&self, section: &Section) -> Result<&[u8], TensorError> {
-        let range = self.header.section_range(section)?;
-        let bytes = usize::try_from(range.start)
-            .ok()
-            .zip(usize::try_from(range.end).ok())
-            .and_then(|(start, end)| self.file.get(start..end))
-            .ok_or_else(|| TensorError::Record {
-                what: "file length",
-                found: self.file.len().to_string(),
-                expected: format!("at least {}", range.end),
-            })?;
-        let found = Digest::of(bytes);
-        if found != section.digest {
-            return Err(TensorError::Container(nwc_format::Error::SectionDigest {
-                section: section.name.clone(),
-                found,
-                expected: section.digest,
-            }));
-        }
-        Ok(bytes)
+        Ok(self.shard.section(section)?)
     }
 }
 
@@ -244,7 +236,7 @@ pub(super) fn not_a_float(path: &Path, name: &str, dtype: DType) -> Error {
 
 /// Elements of all tensors of a shard.
 pub(super) fn n_elems(shard: &CompressedShard) -> usize {
-    let tensors = &shard.header.metadata().tensors;
+    let tensors = &shard.metadata().tensors;
     tensors
         .iter()
         .fold(0, |n, t| n.saturating_add(elems(&t.shape)))

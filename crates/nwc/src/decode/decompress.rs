@@ -36,7 +36,7 @@ pub fn decompress(
             shard.file_name.as_str(),
             write_shard(&compressed, shard, &out, &job)?,
         ));
-        carry::into_plain(in_dir, &shard.header.metadata().files, &out)?;
+        carry::into_plain(in_dir, shard.metadata(), &out)?;
     }
     drop(job);
     if headers.len() > 1 {
@@ -58,7 +58,7 @@ fn write_shard(
 ) -> Result<Header> {
     let shown = out.shown(&shard.file_name);
     let wrong = |e| Error::container(&shown, e);
-    let metadata = shard.header.metadata();
+    let metadata = shard.metadata();
     let tensors: Vec<(String, DType, Vec<usize>)> = metadata
         .tensors
         .iter()

@@ -50,7 +50,7 @@ pub fn verify(
     let n_weights = compressed.shards.iter().map(n_elems).sum();
     let job = Job::start(progress, "verify", n_weights);
     for shard in &compressed.shards {
-        let metadata = shard.header.metadata();
+        let metadata = shard.metadata();
         verification.n_tensors += metadata.tensors.len();
         let of_tensors = metadata
             .tensors
@@ -62,7 +62,7 @@ pub fn verify(
                     let n_elems = elems(&record.shape);
                     match decoded {
                         Decoded::Values(values) if values.len() != n_elems => Err(Error::tensor(
-                            shard.file.path(),
+                            shard.path(),
                             &record.name,
                             TensorError::Record {
                                 what: "number of decoded weights",
@@ -76,11 +76,12 @@ pub fn verify(
                 job.advance(elems(&record.shape));
                 decoded.err()
             });
+        let version = metadata.version;
         verification.n_files += metadata.files.len();
         let of_files = metadata
             .files
             .par_iter()
-            .filter_map(|(name, digest)| carry::read_checked(dir, name, digest).err());
+            .filter_map(|(name, digest)| carry::read_checked(dir, name, digest, version).err());
         let failures = rayon::join(|| of_tensors.collect::<Vec<_>>(), || of_files.collect());
         verification.failures.extend(failures.0);
         verification.failures.extend::<Vec<_>>(failures.1);

@@ -94,6 +94,7 @@ fn run(
         layers: &layers,
         recovered: &recovered,
         progress,
+        model,
         out: out.as_ref(),
     };
     let inspection = writer.write()?;

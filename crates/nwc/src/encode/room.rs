@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use nwc_format::{
-    CodecRecord, Coding, Digest, ROLE_TENSOR, Section, ShardMetadata, ShardWriter, TensorRecord,
-    section_name,
-};
+use nwc_format::{Coding, Digest, HeaderPlan, ModelIndex, ShardMetadata, TensorRecord};
 
 use crate::Result;
 use crate::error::Error;
@@ -15,9 +12,13 @@ use crate::survey::{Plan, Planned, Treatment};
 /// What goes into the header as the writer's name.
 const GENERATOR: &str = concat!("nwc ", env!("CARGO_PKG_VERSION"));
 
+/// No codec file is larger.
+const MAX_CODEC_BYTES: usize = 9_999_999;
+
 /// The tables of all shards as they will be, with lengths, digests and parameters of any value.
 #[derive(Debug)]
 pub(super) struct Expected {
+    n_params: usize,
     shards: Vec<ShardMetadata>,
     /// Bytes to leave for the header of each shard.
     reserves: Vec<usize>,
@@ -34,56 +35,56 @@ impl Expected {
         room: Room,
         is_recovered: bool,
     ) -> Result<Self> {
-        let n_shards = plan.shards.len();
         let transposed: HashSet<&str> = layers
             .all()
             .iter()
             .filter(|layer| layer.is_transposed)
             .map(Layer::name)
             .collect();
-        let record = |planned: &Planned<'_>| {
-            let is_transposed = transposed.contains(planned.tensor.name.as_str());
-            let mut record = record(planned, room);
-            if let Coding::Coded { parameters, .. } = &mut record.coding
-                && !is_transposed
-            {
-                parameters.remove(TRANSPOSED);
-            }
-            if !is_recovered {
-                record.sections.retain(|section| section.role != GAINS);
-            }
-            record
+        let mut expected = Self {
+            n_params: n_params(plan),
+            shards: Vec::new(),
+            reserves: Vec::new(),
         };
-        let shards: Vec<ShardMetadata> = plan
-            .shards
-            .iter()
-            .enumerate()
-            .map(|(shard_idx, planned)| {
-                let mut metadata = ShardMetadata::new(GENERATOR, plan.fingerprint);
-                if let Some(first) = planned.first() {
-                    metadata.extra.clone_from(&first.shard.metadata);
-                }
-                metadata.shard_idx = shard_idx;
-                metadata.n_shards = n_shards;
-                if shard_idx == 0 {
-                    metadata.files.clone_from(files);
-                    metadata.codecs = codecs(room);
-                }
-                metadata.tensors = planned.iter().map(record).collect();
-                metadata
-            })
-            .collect();
-        let reserves = shards
-            .iter()
-            .zip(&plan.shards)
-            .map(|(metadata, planned)| {
-                ShardWriter::<std::io::Cursor<Vec<u8>>>::header_reserve_for(metadata).map_err(|e| {
-                    let path = planned.first().map(|p| p.shard.path().to_path_buf());
-                    Error::container(&path.unwrap_or_default(), e)
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Self { shards, reserves })
+        for (shard_idx, planned) in plan.shards.iter().enumerate() {
+            let Some(first) = planned.first() else {
+                continue;
+            };
+            let mut headers = HeaderPlan::new();
+            let mut metadata = ShardMetadata::new(GENERATOR, plan.fingerprint);
+            metadata.extra.clone_from(&first.shard.metadata);
+            metadata.shard_idx = shard_idx;
+            metadata.n_shards = plan.shards.len();
+            if metadata.n_shards == 1 {
+                metadata.total_parameters = Some(expected.n_params as u64);
+            }
+            if shard_idx == 0 {
+                metadata.files.clone_from(files);
+                metadata.codecs = (0..room.n_codecs)
+                    .map(|idx| headers.codec(&codec_id(room, idx), MAX_CODEC_BYTES))
+                    .collect();
+            }
+            for p in planned {
+                let is_transposed = transposed.contains(p.tensor.name.as_str());
+                let room = RecordRoom {
+                    room,
+                    is_transposed,
+                    is_recovered,
+                };
+                metadata.tensors.push(room.record(p, &mut headers));
+            }
+            let reserve = headers
+                .reserve(&metadata)
+                .map_err(|e| Error::container(first.shard.path(), e))?;
+            expected.shards.push(metadata);
+            expected.reserves.push(reserve);
+        }
+        Ok(expected)
+    }
+
+    /// Parameters of the checkpoint, tied ones once.
+    pub(super) fn n_params(&self) -> usize {
+        self.n_params
     }
 
     /// The table of a shard without tensors and codecs, to be filled, and the bytes to leave for its header.
@@ -110,29 +111,30 @@ impl Expected {
             .filter(|p| matches!(p.treatment, Treatment::Kept { .. }))
             .map(|p| p.tensor.n_bytes())
             .sum();
-        let n_params = all()
-            .filter(|p| !matches!(p.treatment, Treatment::TiedTo { .. }))
-            .map(|p| p.tensor.n_elems())
-            .sum();
         let shards: Vec<_> = plan.shard_names().zip(self.shards.iter()).collect();
-        let index = super::write::index_of(&shards).map_or(0, |index| index.len());
+        let index = index_of(&shards, self.n_params).map_or(0, |index| index.len());
         Sizes {
             other_bytes: (headers + kept + index) as u64,
-            n_params,
+            n_params: self.n_params,
         }
     }
 }
 
-/// Codec records as long as those of the family.
-fn codecs(room: Room) -> Vec<CodecRecord> {
-    let any = Digest::of(&[]);
-    (0..room.n_codecs)
-        .map(|idx| CodecRecord {
-            id: codec_id(room, idx),
-            bytes: u64::from(u32::MAX),
-            digest: any,
-        })
-        .collect()
+/// Parameters of the checkpoint, tied ones once.
+fn n_params(plan: &Plan<'_>) -> usize {
+    plan.tensors()
+        .filter(|p| !matches!(p.treatment, Treatment::TiedTo { .. }))
+        .map(|p| p.tensor.n_elems())
+        .sum()
+}
+
+/// The index of several shards; one shard needs none.
+pub(super) fn index_of(shards: &[(&str, &ShardMetadata)], n_params: usize) -> Option<Vec<u8>> {
+    if shards.len() < 2 {
+        return None;
+    }
+    let index = ModelIndex::from_tables(shards, n_params as u64).ok()?;
+    index.to_bytes().ok()
 }
 
 /// An id as long as those of codec files, which end in 12 digits.
@@ -140,38 +142,43 @@ fn codec_id(room: Room, idx: usize) -> String {
     format!("{}-{idx:012}", room.family)
 }
 
-/// The record of a tensor as long as it can get.
-fn record(planned: &Planned<'_>, room: Room) -> TensorRecord {
-    const LONG: f64 = -1.234_567_890_123_456_7e-100;
-    let mut record = empty_record(planned);
-    let roles: &[&str] = match planned.treatment {
-        Treatment::Code { .. } => {
-            let parameters: BTreeMap<String, f64> = room
-                .parameters
-                .iter()
-                .map(|name| ((*name).to_owned(), LONG))
-                .collect();
-            record.coding = Coding::Coded {
-                family: room.family.into(),
-                codec: codec_id(room, 0),
-                parameters,
-            };
-            room.roles
+/// What the record of one tensor may say.
+struct RecordRoom {
+    room: Room,
+    is_transposed: bool,
+    is_recovered: bool,
+}
+
+impl RecordRoom {
+    /// The record as long as it can get.
+    fn record(&self, planned: &Planned<'_>, headers: &mut HeaderPlan) -> TensorRecord {
+        let mut record = empty_record(planned);
+        let name = record.name.clone();
+        match planned.treatment {
+            Treatment::TiedTo { .. } => {}
+            Treatment::Kept { .. } => {
+                record.sections = vec![headers.raw(&name, record.dtype, &record.shape)];
+            }
+            Treatment::Code { rows, cols, .. } => {
+                let parameters = self.room.parameters.iter();
+                record.coding = Coding::Coded {
+                    family: self.room.family.into(),
+                    codec: codec_id(self.room, 0),
+                    parameters: parameters
+                        .filter(|name| self.is_transposed || **name != TRANSPOSED)
+                        .map(|name| ((*name).to_owned(), 0.0))
+                        .collect(),
+                    base: false,
+                };
+                record.sections = (self.room.sections)(rows, cols)
+                    .into_iter()
+                    .filter(|(role, ..)| self.is_recovered || *role != GAINS)
+                    .map(|(role, dtype, n)| headers.coded(&name, role, dtype, &[n]))
+                    .collect();
+            }
         }
-        Treatment::Kept { .. } => &[ROLE_TENSOR],
-        Treatment::TiedTo { .. } => &[],
-    };
-    let any = Digest::of(&[]);
-    record.sections = roles
-        .iter()
-        .map(|role| Section {
-            role: (*role).into(),
-            name: section_name(&record.name, role),
-            bytes: u64::from(u32::MAX),
-            digest: any,
-        })
-        .collect();
-    record
+        record
+    }
 }
 
 /// A record that says what is known of a tensor beforehand.
@@ -179,8 +186,8 @@ pub(super) fn empty_record(planned: &Planned<'_>) -> TensorRecord {
     let tensor = planned.tensor;
     let (coding, reason) = match &planned.treatment {
         Treatment::TiedTo { name } => (Coding::TiedTo { name: name.clone() }, None),
-        Treatment::Kept { reason } => (Coding::Lossless, Some(reason.clone())),
-        Treatment::Code { .. } => (Coding::Lossless, None),
+        Treatment::Kept { reason } => (Coding::Raw, Some(reason.clone())),
+        Treatment::Code { .. } => (Coding::Raw, None),
     };
     TensorRecord {
         name: tensor.name.clone(),

@@ -4,14 +4,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use nwc_format::{Coding, INDEX_FILE_NAME, ModelIndex, ShardMetadata, ShardWriter, TensorRecord};
+use nwc_format::{
+    Coding, INDEX_FILE_NAME, QuantizationEntry, ShardMetadata, ShardWriter, TensorRecord,
+};
 
 use super::hook::Recovered;
-use super::room::{Expected, empty_record};
+use super::room::{Expected, empty_record, index_of};
 use super::sink::CountingSink;
 use crate::family::{CodedMatrix, Layer, Layers, MatrixCoder};
 use crate::folder::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
-use crate::folder::{OutputDir, dtype};
+use crate::folder::{OutputDir, carry, dtype};
 use crate::options::{Job, Progress};
 use crate::report::Inspection;
 use crate::survey::{Plan, Planned, Treatment};
@@ -25,6 +27,8 @@ pub(super) struct Writer<'a> {
     pub(super) layers: &'a Layers<'a>,
     pub(super) recovered: &'a Recovered,
     pub(super) progress: &'a dyn Progress,
+    /// The folder of the checkpoint.
+    pub(super) model: &'a Path,
     /// `None` only counts.
     pub(super) out: Option<&'a OutputDir>,
 }
@@ -76,16 +80,19 @@ impl Writer<'_> {
             shards.push((file_name, metadata));
         }
         let tables: Vec<_> = shards.iter().map(|(name, m)| (*name, m)).collect();
-        if let Some(index) = index_of(&tables) {
+        if let Some(index) = index_of(&tables, self.expected.n_params()) {
             total_bytes += index.len() as u64;
             if let Some(out) = self.out {
                 out.write(INDEX_FILE_NAME, &index)?;
             }
         }
-        Ok(Inspection::new(
-            shards.iter().map(|(_, metadata)| metadata),
-            total_bytes,
-        ))
+        let metadata = shards.iter().map(|(_, metadata)| metadata);
+        let inspection = Inspection::new(metadata, total_bytes);
+        if let Some(out) = self.out {
+            let bits = QuantizationEntry::hub_bits(inspection.totals.bpw_payload);
+            carry::write_config(self.model, out, bits)?;
+        }
+        Ok(inspection)
     }
 
     fn write_shard<W: Read + Write + Seek + Send>(
@@ -157,7 +164,7 @@ fn write_tensor<W: Read + Write + Seek>(
     let mut record = empty_record(planned);
     let mut store = |record: &mut TensorRecord, bytes: &[u8]| {
         let (name, shape) = (&record.name, &record.shape);
-        let section = writer.lossless(name, record.dtype, shape, bytes)?;
+        let section = writer.raw(name, record.dtype, shape, bytes)?;
         record.sections.push(section);
         Ok(())
     };
@@ -175,6 +182,7 @@ fn write_tensor<W: Read + Write + Seek>(
                 family: coded.family.into(),
                 codec: coded.codec,
                 parameters: coded.parameters,
+                base: false,
             };
             for section in coded.sections {
                 record.sections.push(writer.coded_as(
@@ -217,23 +225,6 @@ fn tuned_bytes(planned: &Planned<'_>, values: &[f32]) -> Result<Vec<u8>> {
             "F32, F16 or BF16".into(),
         )),
     }
-}
-
-/// The index of several shards; one shard needs none.
-pub(super) fn index_of(shards: &[(&str, &ShardMetadata)]) -> Option<Vec<u8>> {
-    if shards.len() < 2 {
-        return None;
-    }
-    let mut index = ModelIndex::default();
-    for (file, metadata) in shards {
-        for section in metadata.sections() {
-            index.weight_map.insert(section.name, (*file).into());
-        }
-    }
-    let sections = shards.iter().flat_map(|(_, m)| m.sections());
-    let size: u64 = sections.map(|s| s.bytes).sum();
-    index.metadata.insert("total_size".into(), size.into());
-    Some(index.to_bytes().expect("strings and numbers are JSON"))
 }
 
 fn synced_len(file: &File, shown: &Path) -> Result<u64> {

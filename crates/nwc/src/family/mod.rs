@@ -23,6 +23,8 @@ use nwc_chunk::ndarray::Array2;
 #[cfg(feature = "encode")]
 use nwc_chunk::ndarray::ArrayView2;
 use nwc_codec::Codec;
+#[cfg(feature = "encode")]
+use nwc_format::DType;
 
 use crate::error::TensorError;
 use crate::options::DecodeOptions;
@@ -81,10 +83,19 @@ pub(crate) struct Room {
     pub(crate) family: &'static str,
     /// Names of the parameters that a matrix may have.
     pub(crate) parameters: &'static [&'static str],
-    /// Roles of the sections that a matrix may have.
-    pub(crate) roles: &'static [&'static str],
+    /// The sections that a `rows` × `cols` matrix may have: role, dtype, and most elements.
+    pub(crate) sections: fn(usize, usize) -> Vec<(&'static str, DType, usize)>,
     /// Codec files.
     pub(crate) n_codecs: usize,
+}
+
+/// No payload of a `rows` × `cols` matrix is longer: 16 bits a weight and the states of the entropy coder's lanes.
+#[cfg(feature = "encode")]
+fn most_payload_bytes(rows: usize, cols: usize) -> usize {
+    let n_weights = rows.saturating_mul(cols);
+    n_weights
+        .saturating_mul(2)
+        .saturating_add(n_weights / 256 + 4096)
 }
 
 /// What a rate is reckoned from.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use nwc_format::{Digest, INDEX_FILE_NAME, insert_quantization_text, remove_quantization_text};
-use serde_json::Map;
+use nwc_format::{
+    Digest, INDEX_FILE_NAME, QuantizationEntry, ShardMetadata, insert_quantization_text,
+    remove_quantization_text,
+};
 
 use super::output::OutputDir;
 use super::source::is_shard_name;
@@ -20,48 +22,60 @@ const WEIGHT_SUFFIXES: [&str; 9] = [
     ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".ckpt", ".tflite",
 ];
 
-/// Copies what belongs to the checkpoint from `dir` to `out`, with the configuration's quantisation
-/// entry set; gives the digests of the copies.
+/// Copies what belongs to the checkpoint from `dir` to `out`, but for the configuration, which
+/// [`write_config`] writes; gives the digests of all.
 pub(crate) fn into_compressed(
     dir: &Path,
     out: Option<&OutputDir>,
 ) -> Result<BTreeMap<String, Digest>> {
     let mut digests = BTreeMap::new();
     for name in carried_names(dir)? {
-        let mut bytes = read(dir, &name)?;
-        if name == CONFIG_NAME {
-            let wrong = |e| Error::container(&dir.join(&name), e);
-            let text = insert_quantization_text(&text(dir, bytes)?, &Map::new()).map_err(wrong)?;
-            bytes = text.into_bytes();
-        }
+        let bytes = read(dir, &name)?;
         digests.insert(name.clone(), Digest::of(&bytes));
-        if let Some(out) = out {
+        if name == CONFIG_NAME {
+            // What is wrong with it is said before anything is coded.
+            with_entry(dir, bytes, 8)?;
+        } else if let Some(out) = out {
             out.write(&name, &bytes)?;
         }
     }
     Ok(digests)
 }
 
+/// Copies the configuration, where there is one, with our entry.
+pub(crate) fn write_config(dir: &Path, out: &OutputDir, bits: u8) -> Result<()> {
+    if !dir.join(CONFIG_NAME).is_file() {
+        return Ok(());
+    }
+    let text = with_entry(dir, read(dir, CONFIG_NAME)?, bits)?;
+    out.write(CONFIG_NAME, text.as_bytes())
+}
+
+fn with_entry(dir: &Path, bytes: Vec<u8>, bits: u8) -> Result<String> {
+    let entry = QuantizationEntry {
+        bits,
+        extra: Vec::new(),
+    };
+    insert_quantization_text(&text(dir, bytes)?, &entry)
+        .map_err(|e| Error::container(&dir.join(CONFIG_NAME), e))
+}
+
 /// Copies what was carried along back from `dir` to `out`, digests checked, the quantisation entry removed.
-pub(crate) fn into_plain(
-    dir: &Path,
-    digests: &BTreeMap<String, Digest>,
-    out: &OutputDir,
-) -> Result<()> {
-    for (name, digest) in digests {
-        let mut bytes = read_checked(dir, name, digest)?;
-        if name == CONFIG_NAME {
-            let wrong = |e| Error::container(&dir.join(name), e);
-            let text = remove_quantization_text(&text(dir, bytes)?).map_err(wrong)?;
-            bytes = text.into_bytes();
-        }
-        out.write(name, &bytes)?;
+pub(crate) fn into_plain(dir: &Path, metadata: &ShardMetadata, out: &OutputDir) -> Result<()> {
+    for (name, digest) in &metadata.files {
+        out.write(name, &read_checked(dir, name, digest, metadata.version)?)?;
     }
     Ok(())
 }
 
-/// Reads a carried file and compares its digest.
-pub(crate) fn read_checked(dir: &Path, name: &str, digest: &Digest) -> Result<Vec<u8>> {
+/// Reads a carried file as it was in the original folder, and compares its digest; that of version 1 is of the
+/// configuration with our entry.
+pub(crate) fn read_checked(
+    dir: &Path,
+    name: &str,
+    digest: &Digest,
+    version: u32,
+) -> Result<Vec<u8>> {
     let path = dir.join(name);
     // The name comes from a file's header: it must not lead out of the folder.
     if Path::new(name).file_name().is_none_or(|f| f != name) {
@@ -70,8 +84,15 @@ pub(crate) fn read_checked(dir: &Path, name: &str, digest: &Digest) -> Result<Ve
             detail: format!("{name} is not a plain file name"),
         });
     }
-    let bytes = read(dir, name)?;
-    let found = Digest::of(&bytes);
+    let stored = read(dir, name)?;
+    let mut bytes = stored.clone();
+    if name == CONFIG_NAME {
+        let wrong = |e| Error::container(&path, e);
+        bytes = remove_quantization_text(&text(dir, bytes)?)
+            .map_err(wrong)?
+            .into_bytes();
+    }
+    let found = Digest::of(if version == 1 { &stored } else { &bytes });
     if found != *digest {
         return Err(Error::FileDigest {
             path,

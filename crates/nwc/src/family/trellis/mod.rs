@@ -13,9 +13,12 @@ mod sample;
 mod search;
 
 #[cfg(feature = "encode")]
-use super::Room;
+use nwc_format::{DType, ROLE_PAYLOAD};
+
 #[cfg(feature = "encode")]
 use super::matrix::{GAINS, NMSE_NORMALIZED, TRANSPOSED};
+#[cfg(feature = "encode")]
+use super::{Room, most_payload_bytes};
 
 pub(super) use decoder::TrellisDecoder;
 #[cfg(feature = "encode")]
@@ -31,6 +34,13 @@ const SCALES: &str = nwc_format::ROLE_SCALES;
 pub(super) const ROOM: Room = Room {
     family: FAMILY,
     parameters: &[NMSE_NORMALIZED, TRANSPOSED],
-    roles: &[nwc_format::ROLE_PAYLOAD, SCALES, GAINS],
+    sections: |rows, cols| {
+        vec![
+            (ROLE_PAYLOAD, DType::U8, most_payload_bytes(rows, cols)),
+            // Four exponents and a few bytes more.
+            (SCALES, DType::U8, 64 + 2 * 2 * (rows + cols)),
+            (GAINS, DType::F16, rows.max(cols)),
+        ]
+    },
     n_codecs: 1,
 };
