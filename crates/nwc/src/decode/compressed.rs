@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nwc_format::{
     CodecRecord, Coding, DType, Digest, Section, ShardHeader, ShardMetadata, TensorRecord,
-    check_shard_set,
+    check_base, check_shard_set,
 };
 
 use crate::family::{self, MatrixDecoder, StoredSections};
@@ -60,6 +60,9 @@ impl Compressed {
         shards.sort_by_key(|s| s.header.metadata().shard_idx);
         let tables: Vec<&ShardMetadata> = shards.iter().map(|s| s.header.metadata()).collect();
         check_shard_set(&tables).map_err(|e| Error::container(dir, e))?;
+        for table in tables {
+            check_base(table, None).map_err(|e| Error::container(dir, e))?;
+        }
         Ok(Self {
             shards,
             codecs: Mutex::default(),
@@ -91,7 +94,12 @@ impl Compressed {
                     })?;
                 self.decode(shard, record)
             }
-            Coding::Lossless => {
+            Coding::Packed { method, .. } => Err(wrong(TensorError::Record {
+                what: "packing method",
+                found: method.clone(),
+                expected: "one that this build reads".into(),
+            })),
+            Coding::Raw => {
                 let section = record.sections.first().ok_or_else(|| {
                     wrong(TensorError::Record {
                         what: "section",

@@ -1,11 +1,9 @@
 //! How long the headers will be, before anything is coded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
-use nwc_format::{
-    CodecRecord, Coding, Digest, ROLE_TENSOR, Section, ShardMetadata, ShardWriter, TensorRecord,
-    section_name,
-};
+use nwc_format::{Coding, Digest, HeaderPlan, INDEX_FILE_NAME, ShardMetadata, TensorRecord};
 
 use crate::Result;
 use crate::error::Error;
@@ -15,12 +13,17 @@ use crate::survey::{Plan, Planned, Treatment};
 /// What goes into the header as the writer's name.
 const GENERATOR: &str = concat!("nwc ", env!("CARGO_PKG_VERSION"));
 
+/// What a codec file may have without the header growing.
+const CODEC_BYTES: usize = 9_999_999;
+
 /// The tables of all shards as they will be, with lengths, digests and parameters of any value.
 #[derive(Debug)]
 pub(super) struct Expected {
     shards: Vec<ShardMetadata>,
     /// Bytes to leave for the header of each shard.
     reserves: Vec<usize>,
+    /// Parameters of the checkpoint, tied ones once.
+    n_params: usize,
 }
 
 impl Expected {
@@ -35,55 +38,53 @@ impl Expected {
         is_recovered: bool,
     ) -> Result<Self> {
         let n_shards = plan.shards.len();
-        let transposed: HashSet<&str> = layers
+        let n_params = n_params(plan);
+        let layers: HashMap<&str, &Layer<'_>> = layers
             .all()
             .iter()
-            .filter(|layer| layer.is_transposed)
-            .map(Layer::name)
+            .map(|layer| (layer.name(), layer))
             .collect();
-        let record = |planned: &Planned<'_>| {
-            let is_transposed = transposed.contains(planned.tensor.name.as_str());
-            let mut record = record(planned, room);
-            if let Coding::Coded { parameters, .. } = &mut record.coding
-                && !is_transposed
-            {
-                parameters.remove(TRANSPOSED);
+        let mut shards = Vec::new();
+        let mut reserves = Vec::new();
+        for (shard_idx, planned) in plan.shards.iter().enumerate() {
+            let mut metadata = ShardMetadata::new(GENERATOR, plan.fingerprint);
+            if let Some(first) = planned.first() {
+                metadata.extra.clone_from(&first.shard.metadata);
             }
-            if !is_recovered {
-                record.sections.retain(|section| section.role != GAINS);
+            metadata.shard_idx = shard_idx;
+            metadata.n_shards = n_shards;
+            metadata.total_parameters = (n_shards == 1).then_some(n_params as u64);
+            let mut header = HeaderPlan::new();
+            if shard_idx == 0 {
+                metadata.files.clone_from(files);
+                metadata.codecs = (0..room.n_codecs)
+                    .map(|idx| header.codec(&codec_id(room, idx), CODEC_BYTES))
+                    .collect();
             }
-            record
-        };
-        let shards: Vec<ShardMetadata> = plan
-            .shards
-            .iter()
-            .enumerate()
-            .map(|(shard_idx, planned)| {
-                let mut metadata = ShardMetadata::new(GENERATOR, plan.fingerprint);
-                if let Some(first) = planned.first() {
-                    metadata.extra.clone_from(&first.shard.metadata);
-                }
-                metadata.shard_idx = shard_idx;
-                metadata.n_shards = n_shards;
-                if shard_idx == 0 {
-                    metadata.files.clone_from(files);
-                    metadata.codecs = codecs(room);
-                }
-                metadata.tensors = planned.iter().map(record).collect();
-                metadata
-            })
-            .collect();
-        let reserves = shards
-            .iter()
-            .zip(&plan.shards)
-            .map(|(metadata, planned)| {
-                ShardWriter::<std::io::Cursor<Vec<u8>>>::header_reserve_for(metadata).map_err(|e| {
-                    let path = planned.first().map(|p| p.shard.path().to_path_buf());
-                    Error::container(&path.unwrap_or_default(), e)
+            metadata.tensors = planned
+                .iter()
+                .map(|planned| {
+                    let layer = layers.get(planned.tensor.name.as_str());
+                    record(planned, layer.copied(), room, is_recovered, &mut header)
                 })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Self { shards, reserves })
+                .collect();
+            let reserve = header.reserve(&metadata).map_err(|e| {
+                let path = planned.first().map(|p| p.shard.path().to_path_buf());
+                Error::container(&path.unwrap_or_default(), e)
+            })?;
+            shards.push(metadata);
+            reserves.push(reserve);
+        }
+        Ok(Self {
+            shards,
+            reserves,
+            n_params,
+        })
+    }
+
+    /// Parameters of the checkpoint, tied ones once.
+    pub(super) fn n_params(&self) -> usize {
+        self.n_params
     }
 
     /// The table of a shard without tensors and codecs, to be filled, and the bytes to leave for its header.
@@ -98,7 +99,7 @@ impl Expected {
     }
 
     /// The sizes that a rate is reckoned from.
-    pub(super) fn sizes(&self, plan: &Plan<'_>) -> Sizes {
+    pub(super) fn sizes(&self, plan: &Plan<'_>) -> Result<Sizes> {
         const LENGTH_BYTES: usize = 8;
         let headers: usize = self
             .reserves
@@ -110,29 +111,24 @@ impl Expected {
             .filter(|p| matches!(p.treatment, Treatment::Kept { .. }))
             .map(|p| p.tensor.n_bytes())
             .sum();
-        let n_params = all()
-            .filter(|p| !matches!(p.treatment, Treatment::TiedTo { .. }))
-            .map(|p| p.tensor.n_elems())
-            .sum();
         let shards: Vec<_> = plan.shard_names().zip(self.shards.iter()).collect();
-        let index = super::write::index_of(&shards).map_or(0, |index| index.len());
-        Sizes {
+        let index = super::write::index_of(&shards, self.n_params)
+            .map_err(|e| Error::container(Path::new(INDEX_FILE_NAME), e))?;
+        let index = index.map_or(0, |index| index.len());
+        Ok(Sizes {
             other_bytes: (headers + kept + index) as u64,
-            n_params,
-        }
+            n_params: self.n_params,
+        })
     }
 }
 
-/// Codec records as long as those of the family.
-fn codecs(room: Room) -> Vec<CodecRecord> {
-    let any = Digest::of(&[]);
-    (0..room.n_codecs)
-        .map(|idx| CodecRecord {
-            id: codec_id(room, idx),
-            bytes: u64::from(u32::MAX),
-            digest: any,
-        })
-        .collect()
+/// Parameters of the checkpoint, tied ones once.
+fn n_params(plan: &Plan<'_>) -> usize {
+    let planned = plan.shards.iter().flatten();
+    planned
+        .filter(|p| !matches!(p.treatment, Treatment::TiedTo { .. }))
+        .map(|p| p.tensor.n_elems())
+        .sum()
 }
 
 /// An id as long as those of codec files, which end in 12 digits.
@@ -140,37 +136,37 @@ fn codec_id(room: Room, idx: usize) -> String {
     format!("{}-{idx:012}", room.family)
 }
 
-/// The record of a tensor as long as it can get.
-fn record(planned: &Planned<'_>, room: Room) -> TensorRecord {
-    const LONG: f64 = -1.234_567_890_123_456_7e-100;
+/// The record of a tensor with all that `room` says of it, its sections planned in `header`.
+fn record(
+    planned: &Planned<'_>,
+    layer: Option<&Layer<'_>>,
+    room: Room,
+    is_recovered: bool,
+    header: &mut HeaderPlan,
+) -> TensorRecord {
     let mut record = empty_record(planned);
-    let roles: &[&str] = match planned.treatment {
-        Treatment::Code { .. } => {
-            let parameters: BTreeMap<String, f64> = room
-                .parameters
-                .iter()
-                .map(|name| ((*name).to_owned(), LONG))
-                .collect();
+    let name = record.name.clone();
+    match (&planned.treatment, layer) {
+        (Treatment::Code { .. }, Some(layer)) => {
+            let parameters = room.parameters.iter();
+            let parameters = parameters
+                .filter(|&&name| name != TRANSPOSED || layer.is_transposed)
+                .map(|&name| (name.to_owned(), 0.0));
             record.coding = Coding::Coded {
                 family: room.family.into(),
                 codec: codec_id(room, 0),
-                parameters,
+                parameters: parameters.collect(),
+                base: false,
             };
-            room.roles
+            let sections = (room.sections)(layer.rows, layer.cols).into_iter();
+            record.sections = sections
+                .filter(|(role, ..)| *role != GAINS || is_recovered)
+                .map(|(role, dtype, n)| header.coded(&name, role, dtype, &[n]))
+                .collect();
         }
-        Treatment::Kept { .. } => &[ROLE_TENSOR],
-        Treatment::TiedTo { .. } => &[],
-    };
-    let any = Digest::of(&[]);
-    record.sections = roles
-        .iter()
-        .map(|role| Section {
-            role: (*role).into(),
-            name: section_name(&record.name, role),
-            bytes: u64::from(u32::MAX),
-            digest: any,
-        })
-        .collect();
+        (Treatment::TiedTo { .. }, _) => {}
+        _ => record.sections = vec![header.raw(&name, record.dtype, &record.shape)],
+    }
     record
 }
 
@@ -179,8 +175,8 @@ pub(super) fn empty_record(planned: &Planned<'_>) -> TensorRecord {
     let tensor = planned.tensor;
     let (coding, reason) = match &planned.treatment {
         Treatment::TiedTo { name } => (Coding::TiedTo { name: name.clone() }, None),
-        Treatment::Kept { reason } => (Coding::Lossless, Some(reason.clone())),
-        Treatment::Code { .. } => (Coding::Lossless, None),
+        Treatment::Kept { reason } => (Coding::Raw, Some(reason.clone())),
+        Treatment::Code { .. } => (Coding::Raw, None),
     };
     TensorRecord {
         name: tensor.name.clone(),

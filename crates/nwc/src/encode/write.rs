@@ -76,7 +76,8 @@ impl Writer<'_> {
             shards.push((file_name, metadata));
         }
         let tables: Vec<_> = shards.iter().map(|(name, m)| (*name, m)).collect();
-        if let Some(index) = index_of(&tables) {
+        let wrong = |e| Error::container(Path::new(INDEX_FILE_NAME), e);
+        if let Some(index) = index_of(&tables, self.expected.n_params()).map_err(wrong)? {
             total_bytes += index.len() as u64;
             if let Some(out) = self.out {
                 out.write(INDEX_FILE_NAME, &index)?;
@@ -157,7 +158,7 @@ fn write_tensor<W: Read + Write + Seek>(
     let mut record = empty_record(planned);
     let mut store = |record: &mut TensorRecord, bytes: &[u8]| {
         let (name, shape) = (&record.name, &record.shape);
-        let section = writer.lossless(name, record.dtype, shape, bytes)?;
+        let section = writer.raw(name, record.dtype, shape, bytes)?;
         record.sections.push(section);
         Ok(())
     };
@@ -175,6 +176,7 @@ fn write_tensor<W: Read + Write + Seek>(
                 family: coded.family.into(),
                 codec: coded.codec,
                 parameters: coded.parameters,
+                base: false,
             };
             for section in coded.sections {
                 record.sections.push(writer.coded_as(
@@ -220,20 +222,15 @@ fn tuned_bytes(planned: &Planned<'_>, values: &[f32]) -> Result<Vec<u8>> {
 }
 
 /// The index of several shards; one shard needs none.
-pub(super) fn index_of(shards: &[(&str, &ShardMetadata)]) -> Option<Vec<u8>> {
+pub(super) fn index_of(
+    shards: &[(&str, &ShardMetadata)],
+    n_params: usize,
+) -> nwc_format::Result<Option<Vec<u8>>> {
     if shards.len() < 2 {
-        return None;
+        return Ok(None);
     }
-    let mut index = ModelIndex::default();
-    for (file, metadata) in shards {
-        for section in metadata.sections() {
-            index.weight_map.insert(section.name, (*file).into());
-        }
-    }
-    let sections = shards.iter().flat_map(|(_, m)| m.sections());
-    let size: u64 = sections.map(|s| s.bytes).sum();
-    index.metadata.insert("total_size".into(), size.into());
-    Some(index.to_bytes().expect("strings and numbers are JSON"))
+    let index = ModelIndex::from_tables(shards, n_params as u64)?;
+    index.to_bytes().map(Some)
 }
 
 fn synced_len(file: &File, shown: &Path) -> Result<u64> {

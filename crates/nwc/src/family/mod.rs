@@ -23,6 +23,8 @@ use nwc_chunk::ndarray::Array2;
 #[cfg(feature = "encode")]
 use nwc_chunk::ndarray::ArrayView2;
 use nwc_codec::Codec;
+#[cfg(feature = "encode")]
+use nwc_format::DType;
 
 use crate::error::TensorError;
 use crate::options::DecodeOptions;
@@ -81,10 +83,16 @@ pub(crate) struct Room {
     pub(crate) family: &'static str,
     /// Names of the parameters that a matrix may have.
     pub(crate) parameters: &'static [&'static str],
-    /// Roles of the sections that a matrix may have.
-    pub(crate) roles: &'static [&'static str],
+    /// Roles of the sections that a `rows` × `cols` matrix may have, their dtypes, and the most elements of each.
+    pub(crate) sections: fn(usize, usize) -> Vec<(&'static str, DType, usize)>,
     /// Codec files.
     pub(crate) n_codecs: usize,
+}
+
+/// More than a payload of a matrix takes: two bytes a symbol but for escapes, and the states of its substreams.
+#[cfg(feature = "encode")]
+fn payload_bytes(rows: usize, cols: usize) -> usize {
+    rows.saturating_mul(cols).saturating_mul(4).max(9999)
 }
 
 /// What a rate is reckoned from.

@@ -10,9 +10,12 @@ mod plan;
 mod states;
 
 #[cfg(feature = "encode")]
-use super::Room;
+use nwc_format::{DType, ROLE_PAYLOAD};
+
 #[cfg(feature = "encode")]
 use super::matrix::{GAINS, NMSE_NORMALIZED, TRANSPOSED};
+#[cfg(feature = "encode")]
+use super::{Room, payload_bytes};
 
 pub(super) use decoder::NeuralDecoder;
 #[cfg(feature = "encode")]
@@ -32,6 +35,13 @@ const UNIFORM_LEVEL: &str = "level";
 pub(super) const ROOM: Room = Room {
     family: FAMILY,
     parameters: &[NMSE_NORMALIZED, UNIFORM_LEVEL, TRANSPOSED],
-    roles: &[nwc_format::ROLE_PAYLOAD, SCALES, LEVELS, GAINS],
+    sections: |rows, cols| {
+        vec![
+            (ROLE_PAYLOAD, DType::U8, payload_bytes(rows, cols)),
+            (SCALES, DType::F16, rows),
+            (LEVELS, DType::U8, cols),
+            (GAINS, DType::F16, rows),
+        ]
+    },
     n_codecs: 2,
 };

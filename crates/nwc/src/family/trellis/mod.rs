@@ -13,9 +13,12 @@ mod sample;
 mod search;
 
 #[cfg(feature = "encode")]
-use super::Room;
+use nwc_format::{DType, ROLE_PAYLOAD};
+
 #[cfg(feature = "encode")]
 use super::matrix::{GAINS, NMSE_NORMALIZED, TRANSPOSED};
+#[cfg(feature = "encode")]
+use super::{Room, payload_bytes};
 
 pub(super) use decoder::TrellisDecoder;
 #[cfg(feature = "encode")]
@@ -31,6 +34,13 @@ const SCALES: &str = nwc_format::ROLE_SCALES;
 pub(super) const ROOM: Room = Room {
     family: FAMILY,
     parameters: &[NMSE_NORMALIZED, TRANSPOSED],
-    roles: &[nwc_format::ROLE_PAYLOAD, SCALES, GAINS],
+    sections: |rows, cols| {
+        vec![
+            (ROLE_PAYLOAD, DType::U8, payload_bytes(rows, cols)),
+            // Two entries a row and a column, a byte each or less, but for escapes.
+            (SCALES, DType::U8, (4 * (rows + cols)).max(999)),
+            (GAINS, DType::F16, rows),
+        ]
+    },
     n_codecs: 1,
 };
