@@ -5,8 +5,12 @@ use std::path::Path;
 
 use nwc_chunk::{Parallelism, QualityLevel};
 use nwc_entropy::StreamEncoder;
-use nwc_format::{Limits, Shard, encode_payload};
+use nwc_format::{
+    BaseModel, Coding, DType, Digest, Limits, Shard, ShardMetadata, ShardWriter, TensorRecord,
+    encode_payload,
+};
 use nwc_tests::fuzzing::{self, TRELLIS_SHARD};
+use nwc_tests::mending::rewritten;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -29,8 +33,11 @@ fn main() -> Result<()> {
         write("entropy_stream", name, &entropy_stream(kind, n_symbols)?)?;
     }
     let shard = Shard::parse(TRELLIS_SHARD, &Limits::default())?;
-    write("container", "trellis", TRELLIS_SHARD)?;
-    write("checkpoint", "trellis", TRELLIS_SHARD)?;
+    for target in ["container", "checkpoint"] {
+        write(target, "trellis", TRELLIS_SHARD)?;
+        write(target, "trellis_v2", &rewritten(TRELLIS_SHARD)?)?;
+    }
+    write("container", "relative", &relative()?)?;
     write(
         "codec_file",
         "trellis",
@@ -55,6 +62,31 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A shard with a packed tensor that is stored as a difference.
+fn relative() -> Result<Vec<u8>> {
+    let mut writer = ShardWriter::new(std::io::Cursor::new(Vec::new()), 0)?;
+    let mut metadata = ShardMetadata::new("seed", Digest::of(b"fine-tune"));
+    metadata.base = Some(BaseModel {
+        name: "org/base".into(),
+        fingerprint: Digest::of(b"base"),
+    });
+    metadata.tensors.push(TensorRecord {
+        name: "bias".into(),
+        dtype: DType::F32,
+        shape: vec![4],
+        coding: Coding::Packed {
+            method: "toy".into(),
+            parameters: [("a".to_owned(), 0.5)].into(),
+            base: true,
+        },
+        bits_estimated: None,
+        nmse: None,
+        reason: None,
+        sections: vec![writer.coded("bias", "payload", b"packed!")?],
+    });
+    Ok(writer.finish(metadata)?.into_inner())
 }
 
 /// Symbols of the middle of each table, some beyond its ends.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod fuzzing;
+pub mod mending;
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,13 +1,15 @@
 //! `model.safetensors.index.json`: which file holds which tensor.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::check::is_relative_path;
 use crate::header::Header;
-use crate::json::Strings;
 use crate::layout::{PARAMETERS_KEY, SHARD_SUFFIX};
 use crate::{Error, INDEX_FILE_NAME, Limits, Result, ShardMetadata};
 
@@ -23,14 +25,57 @@ pub struct ModelIndex {
     pub weight_map: BTreeMap<String, String>,
 }
 
-/// No reader is asked for more, whatever its limits.
-const MAX_ENTRIES: usize = 1 << 24;
-
 #[derive(Deserialize)]
-struct IndexJson {
+struct IndexJson<'a> {
     #[serde(default)]
     metadata: Option<BTreeMap<String, Value>>,
-    weight_map: Strings<MAX_ENTRIES>,
+    #[serde(borrow)]
+    weight_map: &'a RawValue,
+}
+
+/// Reads a map of which at most so many entries are kept, and the number of all.
+struct WeightMapSeed {
+    max_entries: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for WeightMapSeed {
+    type Value = (BTreeMap<String, String>, usize);
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> std::result::Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for WeightMapSeed {
+    type Value = (BTreeMap<String, String>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of file names")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        mut map: A,
+    ) -> std::result::Result<Self::Value, A::Error> {
+        let mut files = BTreeMap::new();
+        let mut n_entries = 0;
+        while let Some(name) = map.next_key::<String>()? {
+            n_entries += 1;
+            if n_entries > self.max_entries {
+                map.next_value::<IgnoredAny>()?;
+            } else if files.contains_key(&name) {
+                return Err(de::Error::custom(format_args!(
+                    "key `{name}` is there twice"
+                )));
+            } else {
+                files.insert(name, map.next_value()?);
+            }
+        }
+        Ok((files, n_entries))
+    }
 }
 
 impl ModelIndex {
@@ -47,15 +92,19 @@ impl ModelIndex {
                 limits.max_index_bytes,
             ));
         }
-        let json: IndexJson = serde_json::from_slice(bytes).map_err(|source| Error::Json {
+        let wrong = |source| Error::Json {
             what: INDEX_FILE_NAME.into(),
             source,
-        })?;
-        let weight_map = json.weight_map.0;
-        if weight_map.len() > limits.max_index_entries {
+        };
+        let json: IndexJson<'_> = serde_json::from_slice(bytes).map_err(wrong)?;
+        let seed = WeightMapSeed {
+            max_entries: limits.max_index_entries,
+        };
+        let (weight_map, n_entries) = seed.deserialize(json.weight_map).map_err(wrong)?;
+        if n_entries > limits.max_index_entries {
             return Err(Error::limit(
                 "number of tensors in the index",
-                weight_map.len() as u64,
+                n_entries as u64,
                 limits.max_index_entries as u64,
             ));
         }

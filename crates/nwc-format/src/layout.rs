@@ -26,8 +26,8 @@ pub(crate) const PADDING: u8 = b' ';
 
 /// The key of a safetensors header that holds strings rather than a tensor.
 pub(crate) const METADATA_KEY: &str = "__metadata__";
-/// The metadata key whose value is the JSON text of [`ShardJson`].
-pub(crate) const TABLE_KEY: &str = "nwc";
+/// The metadata key that a shard of ours has: its value is the tensor table, a JSON text.
+pub const TABLE_KEY: &str = "nwc";
 /// The metadata key whose value is the header's digest.
 pub(crate) const DIGEST_KEY: &str = "nwc_digest";
 /// The metadata key whose value is the number of parameters of the original model, which model hubs show.

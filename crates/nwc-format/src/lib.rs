@@ -72,7 +72,7 @@ pub use header::{Entry, Header, header_bytes};
 pub use index::ModelIndex;
 pub use layout::{
     FORMAT_VERSION, INDEX_FILE_NAME, OLDEST_VERSION, ROLE_CODEC, ROLE_EXPONENTS, ROLE_GAINS,
-    ROLE_LEVELS, ROLE_PAYLOAD, ROLE_SCALES, ROLE_TENSOR, ROLE_ZEROS, codec_section_name,
+    ROLE_LEVELS, ROLE_PAYLOAD, ROLE_SCALES, ROLE_TENSOR, ROLE_ZEROS, TABLE_KEY, codec_section_name,
     section_name, shard_file_name,
 };
 pub use limits::Limits;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use nwc_format::QuantizationEntry;
+
 use super::hook::{LinearCoder, Recovered};
 use super::room::Expected;
 use super::write::Writer;
@@ -79,7 +81,7 @@ fn run(
     let files = carry::into_compressed(model, out.as_ref())?;
     let room = family::room(options);
     let expected = Expected::new(&plan, &files, &layers, room, recover.is_some())?;
-    let coder = family::plan(options, &layers, expected.sizes(&plan), progress)?;
+    let coder = family::plan(options, &layers, expected.sizes(&plan)?, progress)?;
     let recovered = match recover {
         Some(recover) => {
             let linears = LinearCoder::new(&*coder, &layers, &plan);
@@ -107,6 +109,8 @@ fn run(
         );
     }
     if let Some(out) = out {
+        let bits = QuantizationEntry::hub_bits(inspection.totals.bpw_payload);
+        carry::write_config(model, &out, bits)?;
         out.commit()?;
     }
     Ok(inspection)

@@ -10,7 +10,7 @@ use super::mapped::MappedFile;
 use crate::{Error, Result};
 
 /// Key of the metadata entry that marks a shard as compressed.
-pub(crate) const NWC_KEY: &str = "nwc";
+pub(crate) const NWC_KEY: &str = nwc_format::TABLE_KEY;
 
 /// Where one tensor of a plain checkpoint lies.
 #[derive(Debug, Clone)]
