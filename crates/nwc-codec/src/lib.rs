@@ -6,6 +6,8 @@ mod config;
 mod error;
 mod family;
 mod file;
+#[cfg(test)]
+mod golden;
 #[cfg(feature = "neural")]
 mod neural;
 #[cfg(feature = "neural")]

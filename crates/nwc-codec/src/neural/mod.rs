@@ -20,6 +20,8 @@ mod transform;
 #[cfg(test)]
 mod column_tests;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 pub use codec::{NeuralCodec, QuantizedChunks};

@@ -71,6 +71,8 @@ mod tables;
 mod viterbi;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 pub use code::{MAX_STATES, N_STATES, TrellisCode};
