@@ -6,6 +6,7 @@ mod error;
 mod family;
 mod file;
 mod neural;
+pub mod packed;
 mod parallel;
 pub mod trellis;
 
