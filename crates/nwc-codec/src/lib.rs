@@ -10,7 +10,7 @@ mod file;
 mod golden;
 #[cfg(feature = "neural")]
 mod neural;
-#[cfg(feature = "neural")]
+pub mod packed;
 mod parallel;
 pub mod trellis;
 

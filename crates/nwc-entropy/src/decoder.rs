@@ -1,10 +1,14 @@
 //! One substream in, symbols out.
 
+mod bytes;
+
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::layout::{self, Header, Parts};
 use crate::lookup::DecodeTables;
 use crate::{LANES, STATE_LOW, escape, simd};
+
+pub use bytes::{BYTE_PRECISION, ByteDecoder, ByteTable};
 
 /// Decodes one substream, step by step, as it was encoded.
 ///

@@ -124,6 +124,37 @@ impl<'t> StreamEncoder<'t> {
         Ok(())
     }
 
+    /// As [`StreamEncoder::push_all`], where every symbol is a byte of table `table_idx`.
+    ///
+    /// # Errors
+    /// [`Error::TableIndexOutOfRange`], [`Error::TooManySteps`], [`Error::SymbolNotInTable`]; nothing is added then.
+    pub fn push_bytes(&mut self, table_idx: u16, symbols: &[u8]) -> Result<()> {
+        self.check_steps(symbols.len())?;
+        let n_tables = self.tables.len();
+        let Some(range) = self.tables.flat().ranges.get(usize::from(table_idx)) else {
+            return Err(Error::TableIndexOutOfRange {
+                table_idx,
+                n_tables,
+            });
+        };
+        // A symbol below the table wraps around to a large number.
+        let place = |symbol: u8| i32::from(symbol).wrapping_sub(range.min_symbol) as u32;
+        // The largest first: this compiles to a vector loop.
+        let largest = symbols.iter().map(|&symbol| place(symbol)).max();
+        if largest.is_some_and(|largest| largest >= range.n_symbols) {
+            return Err(Error::SymbolNotInTable {
+                table_idx,
+                min_symbol: range.min_symbol,
+                max_symbol: range.max_symbol(),
+            });
+        }
+        let bins = symbols.iter().map(|&symbol| range.bin_base + place(symbol));
+        self.bins.extend(bins);
+        self.step_lens
+            .extend(symbols.chunks(LANES).map(|step| step.len() as u8));
+        Ok(())
+    }
+
     pub(crate) fn check_steps(&self, n_symbols: usize) -> Result<()> {
         match u32::try_from(self.step_lens.len() + n_symbols.div_ceil(LANES)) {
             Ok(_) => Ok(()),

@@ -39,6 +39,24 @@ pub enum Error {
         /// Number of symbols.
         n_symbols: usize,
     },
+    /// A table of bytes with other symbols.
+    #[error("a table of the symbols {min_symbol} to {max_symbol}, allowed are 0 to 255")]
+    NotBytes {
+        /// Smallest symbol.
+        min_symbol: i32,
+        /// Largest symbol.
+        max_symbol: i32,
+    },
+    /// A byte to be coded that the table does not have.
+    #[error("a byte outside of the symbols {min_symbol} to {max_symbol} of table {table_idx}")]
+    SymbolNotInTable {
+        /// Index of the table.
+        table_idx: u16,
+        /// Its smallest symbol.
+        min_symbol: i32,
+        /// Its largest symbol.
+        max_symbol: i32,
+    },
     /// A probability that is negative or not finite.
     #[error("probability {value} at index {idx}, allowed are finite values from 0 on")]
     InvalidProbability {
@@ -199,6 +217,9 @@ pub enum Error {
         /// Words in the substream.
         n_words: usize,
     },
+    /// An escape in a substream of bytes, which has none.
+    #[error("an escape in a substream of bytes, allowed are symbols of the table")]
+    UnexpectedEscape,
     /// The escape section does not give the symbol that an escape stands for.
     #[error("invalid escape at byte {at} of the escape section")]
     InvalidEscape {

@@ -30,7 +30,8 @@
 //! # How fast?
 //! Lookups are made once ([`DecodeTables`]). [`StreamDecoder::decode_bulk`] and [`StreamEncoder::push_bulk`], where
 //! each lane keeps its table, are the fastest; [`StreamDecoder::decode_all`] takes a table for each symbol; a call for
-//! each step costs most. AVX2, AVX-512 and NEON are used where they are found ([`Backend`]), in whole steps of
+//! each step costs most. For bytes of one table, [`ByteDecoder`] is faster still: one lookup a symbol.
+//! AVX2, AVX-512 and NEON are used where they are found ([`Backend`]), in whole steps of
 //! [`LANES`] symbols; encoders do at a precision of 10 bits and more.
 //!
 //! # Substreams
@@ -66,7 +67,7 @@ mod tests;
 mod varint;
 
 pub use backend::Backend;
-pub use decoder::StreamDecoder;
+pub use decoder::{BYTE_PRECISION, ByteDecoder, ByteTable, StreamDecoder};
 pub use encoder::StreamEncoder;
 pub use error::{Error, Result};
 pub use flat::{decode_symbols, encode_symbols, ideal_bits};

@@ -181,13 +181,13 @@ pub(super) fn encode(
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn places(places: &[u8; 8]) -> __m256i {
+pub(super) fn places(places: &[u8; 8]) -> __m256i {
     _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*places)))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(values: &[u32]) -> __m256i {
+pub(super) fn load(values: &[u32]) -> __m256i {
     assert!(values.len() == 8);
     // SAFETY: 8 values are there.
     unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
@@ -195,7 +195,7 @@ fn load(values: &[u32]) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(values: &mut [u32], vector: __m256i) {
+pub(super) fn store(values: &mut [u32], vector: __m256i) {
     assert!(values.len() == 8);
     // SAFETY: there is room for 8 values.
     unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), vector) }

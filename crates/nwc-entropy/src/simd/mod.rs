@@ -23,6 +23,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bytes;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
 
@@ -73,6 +75,26 @@ pub(crate) fn decode<const BULK: bool>(
         Backend::Neon => unsafe { neon::decode::<BULK>(tables, states, steps, out, words) },
         _ => Decoded::default(),
     }
+}
+
+/// Decodes steps of bytes until `out` is full or fewer bytes of `words` are left than a step could read. `slots` is as
+/// in [`crate::ByteTable`]. Nothing is decoded on a machine without AVX2.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there is no kernel")
+)]
+pub(crate) fn decode_bytes(
+    slots: &[u32; 1 << 12],
+    states: &mut [u32; LANES],
+    out: &mut [[u8; LANES]],
+    words: &[u8],
+) -> Decoded {
+    #[cfg(target_arch = "x86_64")]
+    if Backend::Avx2.or_available() == Backend::Avx2 {
+        // SAFETY: `or_available` says that the machine has AVX2.
+        return unsafe { bytes::decode(slots, states, out, words) };
+    }
+    Decoded::default()
 }
 
 /// Least precision at which the kernels of [`encode`] divide exactly.

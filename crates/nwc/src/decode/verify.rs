@@ -76,7 +76,6 @@ pub fn verify(
                 job.advance(elems(&record.shape));
                 decoded.err()
             });
-        let version = metadata.version;
         verification.n_files += metadata.files.len();
         let of_files = metadata.files.par_iter().filter_map(|(name, digest)| {
             carry::read_checked(dir, name, digest, metadata.version).err()

@@ -81,7 +81,7 @@ fn run(
     let files = carry::into_compressed(model, out.as_ref())?;
     let room = family::room(options);
     let expected = Expected::new(&plan, &files, &layers, room, recover.is_some())?;
-    let coder = family::plan(options, &layers, expected.sizes(&plan)?, progress)?;
+    let coder = family::plan(options, &layers, expected.sizes(&plan), progress)?;
     let recovered = match recover {
         Some(recover) => {
             let linears = LinearCoder::new(&*coder, &layers, &plan);
@@ -96,7 +96,6 @@ fn run(
         layers: &layers,
         recovered: &recovered,
         progress,
-        model,
         out: out.as_ref(),
     };
     let inspection = writer.write()?;

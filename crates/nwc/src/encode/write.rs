@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use nwc_format::{
-    Coding, INDEX_FILE_NAME, QuantizationEntry, ShardMetadata, ShardWriter, TensorRecord,
+    Coding, INDEX_FILE_NAME, ShardMetadata, ShardWriter, TensorRecord,
 };
 
 use super::hook::Recovered;
@@ -13,7 +13,7 @@ use super::room::{Expected, empty_record, index_of};
 use super::sink::CountingSink;
 use crate::family::{CodedMatrix, Layer, Layers, MatrixCoder};
 use crate::folder::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
-use crate::folder::{OutputDir, carry, dtype};
+use crate::folder::{OutputDir, dtype};
 use crate::options::{Job, Progress};
 use crate::report::Inspection;
 use crate::survey::{Plan, Planned, Treatment};
@@ -27,8 +27,6 @@ pub(super) struct Writer<'a> {
     pub(super) layers: &'a Layers<'a>,
     pub(super) recovered: &'a Recovered,
     pub(super) progress: &'a dyn Progress,
-    /// The folder of the checkpoint.
-    pub(super) model: &'a Path,
     /// `None` only counts.
     pub(super) out: Option<&'a OutputDir>,
 }
@@ -87,12 +85,7 @@ impl Writer<'_> {
             }
         }
         let metadata = shards.iter().map(|(_, metadata)| metadata);
-        let inspection = Inspection::new(metadata, total_bytes);
-        if let Some(out) = self.out {
-            let bits = QuantizationEntry::hub_bits(inspection.totals.bpw_payload);
-            carry::write_config(self.model, out, bits)?;
-        }
-        Ok(inspection)
+        Ok(Inspection::new(metadata, total_bytes))
     }
 
     fn write_shard<W: Read + Write + Seek + Send>(
