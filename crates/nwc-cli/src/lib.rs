@@ -1,5 +1,5 @@
-//! Command line of nwc: arguments, progress and printing; the work is done in the crate `nwc`,
-//! and with the feature `torch` in `nwc-train` and `nwc-lm`.
+//! Command line of nwc: arguments, progress and printing. The libraries do the work: `nwc`, and with the feature `torch`
+//! also `nwc-train`, `nwc-lm` and `nwc-recover`.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -15,13 +15,13 @@ use tracing_subscriber::EnvFilter;
 pub use args::Cli;
 use outcome::Outcome;
 
-/// Does what was asked and gives the exit code: 0 done, 1 ran but the check failed, 2 an error.
+/// Runs the command and returns the exit code: 0 for success, 1 for a check that failed, 2 for an error.
 pub fn run(cli: Cli) -> ExitCode {
     init_logging(cli.verbose, cli.quiet);
     match commands::dispatch(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::CheckFailed) => ExitCode::from(1),
-        // Whoever read our output has seen enough.
+        // The reader of our output has seen enough.
         Err(err) if outcome::is_broken_pipe(&err) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("error: {}", outcome::chain(err.as_ref()));

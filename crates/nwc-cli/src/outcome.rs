@@ -1,13 +1,13 @@
-//! How a command ended, and printing that survives a closed pipe.
+//! The outcome of a command, and printing that survives a closed pipe.
 
 use std::io::{self, Write};
 
-/// How a command that ran to its end came out.
+/// The outcome of a command that ran to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// What was asked is done.
+    /// The command succeeded.
     Done,
-    /// The command ran, and what it checked is not in order.
+    /// The command ran, and its check failed.
     CheckFailed,
 }
 
@@ -19,13 +19,13 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the error comes from standard output closed by its reader.
+/// Whether the error is that the reader closed standard output.
 pub(crate) fn is_broken_pipe(err: &anyhow::Error) -> bool {
     err.downcast_ref::<io::Error>()
         .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The error with everything below it, on one line; what an error already quotes of the one below is not said twice.
+/// The error with all its sources on one line; a source that the error above already quotes is left out.
 pub(crate) fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut source = err.source();

@@ -1,11 +1,11 @@
-//! Progress over weights with time left; silent when standard error is not a terminal.
+//! Progress bars with the time left; silent when standard error is not a terminal.
 
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nwc::Progress;
 
-/// A bar on standard error.
+/// A bar over weights; it is cleared when dropped, so that errors find a clean line.
 #[derive(Debug)]
 pub(crate) struct Bar {
     quiet: bool,
@@ -21,7 +21,7 @@ impl Bar {
     }
 
     fn with(&self, f: impl FnOnce(&mut Option<ProgressBar>)) {
-        // A poisoned lock means that a worker panicked: the bar is the least of our worries.
+        // The lock is poisoned only if a worker panicked, and then the bar no longer matters.
         if let Ok(mut bar) = self.bar.lock() {
             f(&mut bar);
         }
@@ -30,16 +30,14 @@ impl Bar {
 
 impl Progress for Bar {
     fn start(&self, what: &str, n_weights: u64) {
+        self.finish();
         if self.quiet {
             return;
         }
-        // indicatif draws nothing when standard error is no terminal.
-        let bar = ProgressBar::with_draw_target(Some(n_weights), ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template(
+        let bar = new_bar(
             "{prefix} {wide_bar} {human_pos}/{human_len} weights, {per_sec}, {eta} left",
-        ) {
-            bar.set_style(style);
-        }
+            Some(n_weights),
+        );
         bar.set_prefix(what.to_owned());
         self.with(|slot| *slot = Some(bar));
     }
@@ -58,5 +56,79 @@ impl Progress for Bar {
                 bar.finish_and_clear();
             }
         });
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// A bar over steps of different kinds; it is cleared when dropped.
+#[cfg(feature = "torch")]
+#[derive(Debug)]
+pub(crate) struct Steps {
+    bar: ProgressBar,
+}
+
+#[cfg(feature = "torch")]
+impl Steps {
+    pub(crate) fn new(quiet: bool) -> Self {
+        let bar = match quiet {
+            true => ProgressBar::hidden(),
+            false => new_bar("{prefix} {wide_bar} {pos}/{len}, {eta} left", None),
+        };
+        Self { bar }
+    }
+
+    /// Shows that `done` of `of` steps of the kind `what` are done.
+    pub(crate) fn show(&self, what: &'static str, done: usize, of: usize) {
+        if self.bar.prefix() != what {
+            self.bar.set_prefix(what);
+            self.bar.reset();
+        }
+        self.bar.set_length(of as u64);
+        self.bar.set_position(done as u64);
+        tracing::info!(what, done, of, "progress");
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(feature = "torch")]
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// A bar on standard error, where indicatif draws nothing unless that is a terminal.
+fn new_bar(template: &str, len: Option<u64>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_left_unfinished_is_cleared() {
+        let bar = Bar::new(false);
+        bar.start("first", 10);
+        let first = bar.bar.lock().unwrap().clone().unwrap();
+        bar.start("second", 10);
+        assert!(first.is_finished());
+        let second = bar.bar.lock().unwrap().clone().unwrap();
+        bar.advance(3);
+        assert_eq!(second.position(), 3);
+        drop(bar);
+        assert!(second.is_finished());
     }
 }

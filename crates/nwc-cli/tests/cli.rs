@@ -58,6 +58,16 @@ impl Case {
         assert_eq!(output.stdout, b"");
         stderr
     }
+
+    /// The first line that a call with a wrong argument gets; usage follows it.
+    #[track_caller]
+    fn misused(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert_eq!(output.stdout, b"");
+        stderr.lines().next().unwrap().to_owned()
+    }
 }
 
 fn write_safetensors(path: &Path, weight: impl Fn(f32) -> f32) {
@@ -126,7 +136,7 @@ fn there_and_back() {
     assert_eq!(json["tensors"].as_array().unwrap().len(), 2);
     assert_eq!(
         case.ok(&["verify", "packed"]),
-        "2 tensors and 1 files in order\n"
+        "2 tensors and 1 files verified\n"
     );
     assert_eq!(case.ok(&["-q", "decompress", "packed", "again"]), "");
     let config = |dir: &str| fs::read(case.path(dir).join("config.json")).unwrap();
@@ -145,8 +155,6 @@ fn errors_are_one_line_and_exit_with_2() {
     case.ok(&["-q", "compress", "model", "packed", "--lambda", "30"]);
     let said = case.fails(2, &["compress", "model", "packed", "--lambda", "30"]);
     assert!(said.contains("packed exists"), "{said}");
-    let said = case.fails(2, &["compress", "model", "b", "--lambda", "31"]);
-    assert!(said.contains("31") && said.contains("10000"), "{said}");
     let said = case.fails(2, &["compress", "model", "b", "--bpw", "0.1"]);
     assert!(said.contains("0.1"), "{said}");
     let said = case.fails(2, &["compress", "model", "b", "--bpw", "40"]);
@@ -169,15 +177,66 @@ fn errors_are_one_line_and_exit_with_2() {
 }
 
 #[test]
+fn without_a_rate_the_trellis_takes_about_4_bits() {
+    let case = Case::new();
+    case.ok(&["-q", "compress", "model", "packed"]);
+    let json: Value = serde_json::from_str(&case.ok(&["inspect", "packed", "--json"])).unwrap();
+    assert_eq!(json["tensors"][0]["coding"], "trellis");
+    // The matrix is so small that file headers weigh in; they do not in a model.
+    let bits = json["totals"]["bpw_total"].as_f64().unwrap();
+    assert!((bits - 4.0).abs() < 0.5, "{bits}");
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let case = Case::new();
+    let compress = |args: &[&str]| [&["compress", "model", "b"], args].concat();
+    let said = case.misused(&compress(&["--lambda", "31"]));
+    assert!(said.contains("31") && said.contains("10000"), "{said}");
+    let said = case.misused(&compress(&["--lambda", "30", "--bpw", "4"]));
+    assert!(
+        said.contains("--lambda") && said.contains("--bpw"),
+        "{said}"
+    );
+    let said = case.misused(&compress(&["--preset", "paper", "--bpw", "4"]));
+    assert!(
+        said.contains("--preset") && said.contains("--bpw"),
+        "{said}"
+    );
+    let said = case.misused(&compress(&["--non-finite", "ignore"]));
+    assert!(said.contains("ignore"), "{said}");
+    for gone in [
+        "--steps",
+        "--normalize",
+        "--sensitivity",
+        "--row-feedback",
+        "--column-order",
+        "--step",
+        "--ldlq-block",
+        "--quality-levels",
+    ] {
+        let said = case.misused(&compress(&[gone, "1"]));
+        assert!(said.contains(gone), "{said}");
+    }
+    let said = case.fails(2, &compress(&["--lambda", "30", "--embedding-bits", "1"]));
+    assert!(said.contains("--embedding-bits"), "{said}");
+    assert!(!case.path("b").exists());
+}
+
+#[test]
 fn devices_that_are_not_there_exit_with_2() {
     let case = Case::new();
     case.ok(&["-q", "compress", "model", "packed", "--lambda", "30"]);
     case.ok(&["-q", "verify", "packed", "--device", "cpu"]);
-    for device in ["cuda:4096", "abacus"] {
-        let said = case.fails(2, &["verify", "packed", "--device", device]);
-        assert!(said.contains(device), "{said}");
-        let said = case.fails(2, &["decompress", "packed", "b", "--device", device]);
-        assert!(said.contains(device), "{said}");
+    for command in [
+        ["verify", "packed"].as_slice(),
+        &["decompress", "packed", "b"],
+    ] {
+        let with = |device| [command, &["--device", device]].concat();
+        let said = case.fails(2, &with("cuda:4096"));
+        assert!(said.contains("cuda:4096"), "{said}");
+        let said = case.misused(&with("abacus"));
+        assert!(said.contains("abacus") && said.contains("cuda:N"), "{said}");
     }
     assert!(!case.path("b").exists());
 }

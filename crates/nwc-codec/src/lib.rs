@@ -24,4 +24,5 @@ pub use neural::{
     MAX_PARAMETERS, MAX_TABLE_SYMBOL, NeuralCodec, Parameters, QuantizedChunks, SymbolHistogram,
     SynthesisBackend, Synthesizer, TABLE_PRECISION, check_parameters, count_symbols,
     freeze_from_counts, freeze_from_pmf, initial_parameters, parameter_shapes, random_parameters,
+    standard_normal,
 };

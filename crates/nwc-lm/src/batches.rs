@@ -1,4 +1,4 @@
-//! Many windows through a model, block by block: each block's weights are read once for all of them.
+//! Runs many windows through a model, block by block, so that each block's weights are read once.
 
 use std::ops::Range;
 
@@ -8,22 +8,26 @@ use crate::error::Result;
 use crate::model::{LanguageModel, NoTap, Sequence};
 use crate::tensors::without_grad;
 
-/// Tokens that go through a block at once: enough to fill two cores or a GPU, little enough to stay in caches.
+/// Tokens that run through a block at once: enough to fill two cores or a GPU, few enough to stay in caches.
 const TOKENS_PER_BATCH: usize = 2048;
 
 /// Windows of equal length that run together.
 #[derive(Debug)]
-pub(crate) struct Batch {
-    /// Which of the windows.
-    pub(crate) windows: Range<usize>,
-    pub(crate) sequence: Sequence,
-    /// `[n_windows, window, hidden]`.
-    pub(crate) hidden: Tensor,
+pub struct Batch {
+    /// Indices of the windows.
+    pub windows: Range<usize>,
+    /// Rotations and masks of the windows' positions.
+    pub sequence: Sequence,
+    /// Hidden states `[n_windows, window, hidden]`.
+    pub hidden: Tensor,
 }
 
 /// Embeds all windows, neighbours of equal length together.
-pub(crate) fn embed_batches(model: &LanguageModel<'_>, windows: &[&[u32]]) -> Result<Vec<Batch>> {
-    // Held across the loop, so that a model that keeps nothing reads it once.
+///
+/// # Errors
+/// As [`LanguageModel::embed`]; errors of reading the embedding.
+pub fn embed_batches(model: &LanguageModel<'_>, windows: &[&[u32]]) -> Result<Vec<Batch>> {
+    // Kept for the loop, so that a model that keeps nothing reads it once.
     let embedding = model.embedding()?;
     let mut batches = Vec::new();
     let mut start = 0;
@@ -47,10 +51,10 @@ pub(crate) fn embed_batches(model: &LanguageModel<'_>, windows: &[&[u32]]) -> Re
 }
 
 /// The hidden states that leave the last block, one `[window, hidden]` for each window.
-pub(crate) fn final_hidden_states(
-    model: &LanguageModel<'_>,
-    windows: &[&[u32]],
-) -> Result<Vec<Tensor>> {
+///
+/// # Errors
+/// Errors of reading the weights or running the blocks.
+pub fn final_hidden_states(model: &LanguageModel<'_>, windows: &[&[u32]]) -> Result<Vec<Tensor>> {
     let mut batches = embed_batches(model, windows)?;
     for block_idx in 0..model.n_blocks() {
         let block = model.block(block_idx)?;

@@ -1,41 +1,45 @@
-//! Calibration: input Hessians and output Fisher of every linear, with one block's statistics in memory.
-
-use ndarray::Array2;
+//! Calibration: input Hessians, output Fisher and curvature of every linear, with one block's statistics in memory.
 
 use crate::batches::embed_batches;
-use crate::error::{Error, Result};
+use crate::error::{BoxedError, Error, Result};
 use crate::model::{LanguageModel, LinearInfo};
 use crate::tensors::without_grad;
 use crate::text::{Place, spread_windows};
 
+mod checkpoint;
 mod curvature;
 mod fisher;
 mod hessian;
 mod labels;
-mod moments;
+mod sink;
 
+pub use checkpoint::{CalibrationText, calibrate_checkpoint};
 use hessian::HessianTap;
 pub(crate) use labels::{sample_tokens, uniform};
+pub use sink::{Statistic, StatisticKind, StatisticsSink};
 
-/// How much text the statistics come from.
+/// The options of calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CalibrationOptions {
-    /// Tokens in a window for the Hessians.
+    /// Number of tokens in a window for the Hessians.
     pub hessian_window: usize,
-    /// Windows for the Hessians; the text may give fewer.
+    /// Largest number of windows for the Hessians; the text may have fewer.
     pub hessian_n_windows: usize,
-    /// Tokens in a window for the output Fisher.
+    /// Number of tokens in a window for the output Fisher and the curvature.
     pub fisher_window: usize,
-    /// Windows for the output Fisher, 0 for no Fisher; the text may give fewer.
+    /// Largest number of windows for the output Fisher and the curvature; 0 for neither.
     pub fisher_n_windows: usize,
-    /// Decides the labels that are drawn from the model.
+    /// Whether to compute the curvature of whole windows; it takes about as long as the rest of the Fisher.
+    pub curvature: bool,
+    /// Seed of the labels that are drawn from the model, and of text that it writes itself.
     pub seed: u64,
-    /// Most bytes of hidden states that the Fisher's forward pass keeps: more means fewer passes over the weights.
+    /// Largest number of bytes of hidden states that the Fisher's forward pass keeps in memory; the more, the fewer passes
+    /// over the weights. The curvature comes from the first group of windows that fits.
     pub activation_bytes: u64,
 }
 
 impl CalibrationOptions {
-    /// 24 windows of 1024 tokens for the Hessians, 40 of 512 for Fisher and curvature, which need more of them; 4 GiB.
+    /// 24 windows of 1024 tokens for the Hessians; 40 of 512 for Fisher and curvature, which need more windows; 4 GiB.
     #[must_use]
     pub fn standard() -> Self {
         Self {
@@ -43,6 +47,7 @@ impl CalibrationOptions {
             hessian_n_windows: 24,
             fisher_window: 512,
             fisher_n_windows: 40,
+            curvature: true,
             seed: 1,
             activation_bytes: 4 << 30,
         }
@@ -60,137 +65,45 @@ impl CalibrationOptions {
     }
 }
 
-/// Receives the statistics as they become final.
-///
-/// The two `has_` methods let an interrupted calibration go on: what they answer yes for is not computed again.
-pub trait StatisticsSink {
-    /// H = mean over `n_tokens` tokens of x xᵀ, `[in, in]`, of the input that all of `linears` (weight names) read.
-    ///
-    /// An expert's tokens are those that were routed to it; one that saw none gets the mean of its siblings' and 0 tokens.
-    ///
-    /// # Errors
-    /// [`Error::Sink`]; it stops the calibration.
-    fn hessian(
-        &mut self,
-        input_key: &str,
-        linears: &[String],
-        n_tokens: u64,
-        hessian: Array2<f32>,
-    ) -> Result<()>;
-
-    /// `E[g²]`, `[out]`: the mean over all tokens of the squared derivative of the text's summed log-likelihood by each
-    /// output of the linear, labels drawn from the model.
-    ///
-    /// With it, an error ΔW costs about `½ Σ_i E[g_i²] (ΔW H ΔWᵀ)_ii` nats of KL per token. For an expert, the mean is
-    /// over all tokens, also those routed elsewhere, so that this stays true.
-    ///
-    /// # Errors
-    /// [`Error::Sink`]; it stops the calibration.
-    fn output_fisher(&mut self, linear: &str, fisher: Vec<f32>) -> Result<()>;
-
-    /// `E[g gᵀ]` of a linear of a block in diagonal blocks from the first output on, together `[out, out]`; `g` as for
-    /// the output Fisher, over the windows that were held at once ([`CalibrationOptions::activation_bytes`]).
-    ///
-    /// # Errors
-    /// [`Error::Sink`]; it stops the calibration.
-    fn output_moments(&mut self, linear: &str, blocks: Vec<Array2<f32>>) -> Result<()> {
-        let _ = (linear, blocks);
-        Ok(())
-    }
-
-    /// Whether to work out output moments at all; they cost time and `out²` numbers a linear.
-    fn wants_output_moments(&self) -> bool {
-        false
-    }
-
-    /// Whether the moments of this linear are already stored.
-    fn has_output_moments(&self, linear: &str) -> bool {
-        let _ = linear;
-        false
-    }
-
-    /// The curvature of the KL divergence in the weights of a linear of a block, as a matrix over inputs `[in, in]` and a
-    /// diagonal over outputs `[out]`, from `G = Σ_t g_t x_tᵀ` over each Fisher window that was held at once
-    /// ([`CalibrationOptions::activation_bytes`]). A linear that no token reached has none.
-    ///
-    /// `cols` is `E[Gᵀ U G]` with every output weighed by its gradients in the window, pairs of different tokens shrunk;
-    /// only its shape counts. `rows` is `E[G_i H⁻¹ G_iᵀ] / tr(H⁻¹ H)` per token, `H` damped: the output Fisher, were tokens on their own.
-    ///
-    /// # Errors
-    /// [`Error::Sink`]; it stops the calibration.
-    fn curvature(&mut self, linear: &str, cols: Array2<f32>, rows: Vec<f32>) -> Result<()> {
-        let _ = (linear, cols, rows);
-        Ok(())
-    }
-
-    /// Whether to work out curvatures at all; they take about as long as the rest of the Fisher.
-    fn wants_curvature(&self) -> bool {
-        false
-    }
-
-    /// The Hessian that was handed in for this input; linears whose Hessian it does not give get no curvature.
-    ///
-    /// # Errors
-    /// [`Error::Sink`]; it stops the calibration.
-    fn stored_hessian(&self, input_key: &str) -> Result<Option<Array2<f32>>> {
-        let _ = input_key;
-        Ok(None)
-    }
-
-    /// Whether the curvature of this linear is already stored.
-    fn has_curvature(&self, linear: &str) -> bool {
-        let _ = linear;
-        false
-    }
-
-    /// Whether the Hessian of this input is already stored.
-    fn has_hessian(&self, input_key: &str) -> bool {
-        let _ = input_key;
-        false
-    }
-
-    /// Whether the Fisher of this linear is already stored.
-    fn has_output_fisher(&self, linear: &str) -> bool {
-        let _ = linear;
-        false
-    }
-}
-
-/// Where a calibration is.
+/// How far a calibration has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CalibrationStep {
+    /// Text that the model writes itself: tokens done of each window and their number.
+    Generation(usize, usize),
     /// Hessians: blocks done and their number.
     Hessian(usize, usize),
     /// Fisher: backward blocks done and their number, over all groups of windows.
     Fisher(usize, usize),
 }
 
-/// What a calibration saw.
+/// What a calibration was based on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CalibrationReport {
     /// Tokens that the Hessians are means over.
     pub hessian_n_tokens: u64,
     /// Tokens that the Fisher is a mean over.
     pub fisher_n_tokens: u64,
-    /// Inputs of experts that no token reached; their statistics are their siblings' mean.
+    /// Inputs of experts that no token reached; they get the mean statistics of their siblings.
     pub unseen_experts: Vec<String>,
 }
 
-/// Runs windows from all over `tokens` through `model` and gives `sink` the statistics of every linear, the output head included.
+/// Runs windows from all over `tokens` through `model` and stores the statistics of every linear, the head included, in
+/// `sink`.
 ///
-/// Hessians go forward block by block, accumulated in f64; the output Fisher goes backward, recomputing each block
-/// from its stored input, so that with [`crate::Residency::PerBlock`] one block's weights, gradients and statistics are in
-/// memory at a time, beside the hidden states. A model without a head gets no Fisher.
+/// Hessians are accumulated in f64 in a forward pass, block by block. The output Fisher comes from a backward pass that
+/// recomputes each block from its stored input, so that with [`crate::Residency::PerBlock`] only one block's weights,
+/// gradients and statistics are in memory, beside the hidden states. A model without a head gets no Fisher.
 ///
-/// Peak memory then is the largest of: the embedding or head, twice while it is read (4 bytes a weight); one block
-/// (4 bytes a weight), its sums (8 bytes × Σ in² over inputs) and three f32 copies of the largest, with two sets of hidden
+/// The peak memory is then the largest of: the embedding or head, twice while it is read (4 bytes per weight); one block
+/// (4 bytes per weight), its sums (8 bytes × Σ in² over inputs) and three f32 copies of the largest, with two sets of hidden
 /// states (4 bytes × tokens × hidden); one block with its gradients and `activation_bytes`. For Llama-3-8B at the
 /// standard options that is 4.2, 6.2 and 9.5 GB.
 ///
-/// Source: METHOD 2.6 for H; the Fisher is the diagonal over outputs of the KL's second-order expansion.
+/// Source: H is that of the paper (arXiv 2510.11234), as in GPTQ (arXiv 2210.17323); the Fisher is the diagonal over
+/// outputs of the second-order expansion of the KL divergence.
 ///
 /// # Errors
-/// [`Error::TextTooShort`], [`Error::NonFinite`] naming the block, what `sink` returns, what reading weights meets.
+/// [`Error::TextTooShort`]; [`Error::NonFinite`] names the block; [`Error::Sink`]; errors of reading weights.
 pub fn calibrate(
     model: &LanguageModel<'_>,
     tokens: &[u32],
@@ -211,7 +124,7 @@ pub fn calibrate(
     };
     hessians(model, &for_hessian, sink, progress, &mut report)?;
     if options.fisher_n_windows > 0 && model.head()?.has_logits() {
-        // Elsewhere than the Hessians' where the text is long enough: more of it is seen.
+        // Other windows than the Hessians' if the text is long enough, so that more of it is used.
         let for_fisher = spread_windows(
             tokens,
             options.fisher_window,
@@ -258,13 +171,23 @@ fn hessians(
         without_grad(|| {
             let features = head.features(&batch.hidden, &mut tap)?;
             match linears.last() {
-                // The logits themselves are not needed, only what they are made from.
+                // The logits themselves are not needed, only the input of their linear.
                 Some(last) => crate::model::Tap::input(&mut tap, last, &features),
                 None => Ok(()),
             }
         })?;
     }
     tap.finish("head", sink, &mut report.unseen_experts)
+}
+
+/// Stores `statistic`, or says what could not be stored.
+fn put(sink: &mut dyn StatisticsSink, name: &str, statistic: Statistic) -> Result<()> {
+    sink.put(name, statistic).map_err(|e| refused(name, e))
+}
+
+fn refused(name: &str, source: BoxedError) -> Error {
+    let name = name.to_owned();
+    Error::Sink { name, source }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `config.json` of a Hugging Face folder as the options of one generic transformer.
+//! The options of the generic transformer, read from a Hugging Face folder's `config.json`.
 
 use serde_json::{Map, Value};
 
@@ -82,18 +82,18 @@ pub enum Activation {
     Relu,
 }
 
-/// What stands between attention and the next block.
+/// The kind of feed-forward layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedForwardKind {
     /// down(act(gate x) · up x).
     Gated,
     /// down(act(up x)).
     Plain,
-    /// Gated feed-forward layers of which a router picks some for each token.
+    /// Several gated feed-forward layers; a router picks some of them for each token.
     Experts {
-        /// How many there are.
+        /// Number of experts.
         n_experts: usize,
-        /// How many each token goes through.
+        /// Number of experts that each token passes through.
         n_selected: usize,
     },
 }
@@ -109,10 +109,10 @@ pub struct Biases {
     pub feed_forward: bool,
 }
 
-/// Everything that decides how a checkpoint is run.
+/// The architecture of a model, as far as running it depends on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// The family: decides the tensors' names.
+    /// The family; it determines the tensors' names.
     pub architecture: Architecture,
     /// Width of the residual stream.
     pub hidden_size: usize,
@@ -136,11 +136,11 @@ pub struct ModelConfig {
     pub activation: Activation,
     /// Dense or a mixture of experts.
     pub feed_forward: FeedForwardKind,
-    /// Rotary positions; absent where positions are learned.
+    /// Rotary positions; `None` if positions are learned.
     pub rotary: Option<RotaryConfig>,
     /// RMS norms on each head's q and k (Qwen 3).
     pub query_key_norms: bool,
-    /// How many positions back a token sees, per block; absent for all of them.
+    /// Number of positions that a token attends to in each block; `None` for all before it.
     pub attention_windows: Vec<Option<usize>>,
     /// Which linears have biases.
     pub biases: Biases,
@@ -160,7 +160,7 @@ impl ModelConfig {
     ///
     /// # Errors
     /// [`Error::ConfigJson`], [`Error::UnknownArchitecture`] (naming the known ones), and [`Error::ConfigField`] where a
-    /// field is missing or holds what this crate does not run.
+    /// field is missing or has an unsupported value.
     pub fn from_json(json: &str) -> Result<Self> {
         let object: Map<String, Value> =
             serde_json::from_str(json).map_err(|source| Error::ConfigJson { source })?;
@@ -181,7 +181,7 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// Whether a token sees only those before it. False for encoders.
+    /// Whether a token attends only to those before it. False for encoders.
     #[must_use]
     pub fn is_causal(&self) -> bool {
         self.architecture != Architecture::Bert
@@ -224,7 +224,7 @@ impl ModelConfig {
     }
 }
 
-/// Llama and those that differ from it by an option.
+/// Llama, and the families that differ from it by an option.
 fn rotary_decoder(architecture: Architecture, fields: &Fields<'_>) -> Result<ModelConfig> {
     let hidden_size = fields.extent("hidden_size")?;
     let n_heads = fields.extent("num_attention_heads")?;
@@ -282,7 +282,7 @@ fn rotary_decoder(architecture: Architecture, fields: &Fields<'_>) -> Result<Mod
     })
 }
 
-/// Which blocks see only a sliding window (Mistral all, Qwen those that the configuration lists).
+/// The sliding window of each block: all of Mistral's, and those of Qwen's that the configuration lists.
 fn attention_windows(
     architecture: Architecture,
     fields: &Fields<'_>,

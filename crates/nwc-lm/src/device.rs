@@ -1,19 +1,19 @@
-//! Where the model runs.
+//! The device that a model runs on.
 
 use crate::error::{Error, Result};
 
-/// The processor that holds the weights and does the arithmetic.
+/// The device that holds the weights and does the arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Device {
-    /// The host.
+    /// The host's processor.
     #[default]
     Cpu,
-    /// A CUDA device by its index.
+    /// The CUDA device with this index.
     Cuda(usize),
 }
 
 impl Device {
-    /// The first CUDA device where LibTorch sees one, else the host.
+    /// The first CUDA device if LibTorch finds one, otherwise the host's processor.
     #[must_use]
     pub fn best() -> Self {
         if tch::Cuda::is_available() {
@@ -23,10 +23,10 @@ impl Device {
         }
     }
 
-    /// LibTorch's name for it.
+    /// The device as LibTorch names it.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] where it is not there.
+    /// [`Error::NoDevice`] if it does not exist.
     pub fn to_tch(self) -> Result<tch::Device> {
         match self {
             Self::Cpu => Ok(tch::Device::Cpu),

@@ -1,9 +1,15 @@
-//! What can go wrong between a checkpoint's bytes and a measured model.
+//! Errors of loading, running and measuring a model.
+
+use std::io;
+use std::path::PathBuf;
 
 use tch::TchError;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The error of a caller's own weight source or receiver of statistics.
+pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error of loading, running, calibrating or evaluating a language model.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +32,7 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// A field of `config.json` is missing or holds what cannot be run.
+    /// A field of `config.json` is missing or has a value that this crate does not support.
     #[error("config.json field {field:?} is {found}, allowed: {allowed}")]
     ConfigField {
         /// The field's name.
@@ -42,8 +48,8 @@ pub enum Error {
         /// The tensor's full name.
         name: String,
     },
-    /// A tensor's shape does not follow from the configuration.
-    #[error("tensor {name:?} has shape {found:?}, the configuration wants {expected:?}")]
+    /// A tensor's shape contradicts the configuration.
+    #[error("tensor {name:?} has shape {found:?}, the configuration calls for {expected:?}")]
     TensorShape {
         /// The tensor's full name.
         name: String,
@@ -52,7 +58,7 @@ pub enum Error {
         /// The shape that the configuration implies.
         expected: Vec<usize>,
     },
-    /// A tensor's element type is not a float that can be run.
+    /// A tensor's element type is not a supported float.
     #[error("tensor {name:?} has element type {found}, allowed: F32, F16, BF16, F64")]
     TensorType {
         /// The tensor's full name.
@@ -60,22 +66,42 @@ pub enum Error {
         /// The element type in the checkpoint.
         found: String,
     },
-    /// A shard is not a valid safetensors file.
-    #[error("shard {shard_idx} is not a valid safetensors file")]
-    Safetensors {
-        /// Which of the shards handed in, from 0.
-        shard_idx: usize,
-        /// What the parser says.
-        #[source]
-        source: safetensors::SafeTensorError,
+    /// A weight source returned a number of elements that does not match the shape.
+    #[error("tensor {name:?} has {found} elements, its shape calls for {expected}")]
+    TensorLength {
+        /// The tensor's full name.
+        name: String,
+        /// Elements returned.
+        found: usize,
+        /// The product of the shape's extents.
+        expected: usize,
     },
-    /// A weight source other than this crate's own failed.
-    #[error("reading tensor {name:?}: {message}")]
+    /// A weight source failed to read a tensor.
+    #[error("cannot read tensor {name:?}")]
     WeightSource {
         /// The tensor's full name.
         name: String,
         /// What the source says.
-        message: String,
+        source: BoxedError,
+    },
+    /// The checkpoint folder or the statistics file cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] nwc::Error),
+    /// A file beside the checkpoint's weights cannot be read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The contents of a file beside the checkpoint's weights cannot be used.
+    #[error("{}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
     },
     /// LibTorch refused an operation (out of memory, no such device).
     #[error("libtorch failed")]
@@ -84,16 +110,16 @@ pub enum Error {
         #[from]
         source: TchError,
     },
-    /// A requested device is not there.
-    #[error("device {requested} is not available, found {n_available} CUDA devices")]
+    /// The requested device does not exist.
+    #[error("device {requested} is not available: LibTorch finds {n_available} CUDA devices")]
     NoDevice {
         /// What was asked for.
         requested: String,
         /// How many CUDA devices LibTorch sees.
         n_available: i64,
     },
-    /// The hidden state that leaves a block holds NaN or infinity.
-    #[error("block {block} gives NaN or infinite activations")]
+    /// A block's output contains NaN or infinity.
+    #[error("the output of {block} contains NaN or infinity")]
     NonFinite {
         /// The block's name in the checkpoint, or `embedding` or `head`.
         block: String,
@@ -106,48 +132,50 @@ pub enum Error {
         /// How many blocks there are.
         n_blocks: usize,
     },
-    /// The text gives fewer tokens than were asked for.
-    #[error("the text has {n_tokens} tokens, shorter than one window of {window}")]
+    /// The text has fewer tokens than needed.
+    #[error("the text has {n_tokens} tokens, at least {window} are needed")]
     TextTooShort {
         /// Tokens in the text.
         n_tokens: usize,
-        /// Tokens in a window.
+        /// Tokens needed.
         window: usize,
     },
-    /// A window is longer than the model's positions, or too short to score.
+    /// A window has more tokens than the model has positions, or too few to score.
     #[error("a window of {window} tokens is outside [{min}, {max}]")]
     WindowLength {
         /// Tokens in a window.
         window: usize,
-        /// The shortest that makes sense here.
+        /// The smallest length allowed here.
         min: usize,
         /// The model's number of positions.
         max: usize,
     },
-    /// The tokenizer gives identifiers that the embedding has no row for.
-    #[error("the tokenizer gives token {token_id}, the model's embedding has {vocab_size} rows")]
+    /// The tokenizer produced a token that has no row in the embedding.
+    #[error(
+        "the tokenizer produced token {token_id}, but the model's embedding has {vocab_size} rows"
+    )]
     TokenizerMismatch {
         /// The identifier.
         token_id: u32,
         /// Rows of the embedding.
         vocab_size: usize,
     },
-    /// The tokenizer's file or the text given to it is not usable.
-    #[error("tokenizer: {message}")]
+    /// The tokenizer's file or its input is unusable.
+    #[error("the tokenizer failed")]
     Tokenizer {
         /// What the tokenizer says.
-        message: String,
+        source: BoxedError,
     },
     /// The model does not predict the next token: it is an encoder.
-    #[error("a {architecture} model predicts no next token, {wanted} needs one that does")]
+    #[error("{wanted} needs a model that predicts the next token, a {architecture} model does not")]
     NotCausal {
         /// The architecture.
         architecture: String,
         /// What was asked for.
         wanted: &'static str,
     },
-    /// Two models that must share a vocabulary do not.
-    #[error("the model has {found} vocabulary entries, the reference {expected}")]
+    /// Two models that must share a vocabulary have vocabularies of different sizes.
+    #[error("the model has a vocabulary of {found} tokens, the reference one of {expected}")]
     VocabularyMismatch {
         /// Rows of the model's head.
         found: usize,
@@ -172,20 +200,12 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// The receiver of statistics or of progress refused.
-    #[error("storing the statistics of {name:?}: {message}")]
+    /// The receiver of the statistics failed to store or to read one.
+    #[error("the statistics of {name:?} cannot be stored or read")]
     Sink {
-        /// What was being stored.
+        /// The linear's or the input's name.
         name: String,
         /// What the receiver says.
-        message: String,
-    },
-    /// The quantiser that recovery calls failed or gave an unfit result.
-    #[error("quantising {linear:?}: {message}")]
-    Quantizer {
-        /// The linear's weight name.
-        linear: String,
-        /// What went wrong.
-        message: String,
+        source: BoxedError,
     },
 }

@@ -1,4 +1,4 @@
-//! What compression cost: perplexity, KL divergence to a reference, top-1 agreement.
+//! The cost of compression: perplexity, KL divergence to a reference, top-1 agreement.
 
 use tch::{Kind, Tensor};
 
@@ -8,27 +8,27 @@ use crate::model::{Head, LanguageModel, NoTap};
 use crate::tensors::{to_vec_f64, token_tensor, without_grad};
 use crate::text::windows;
 
-/// What is evaluated on.
+/// How a model is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvaluationOptions {
     /// Tokens in a window; windows do not overlap.
     pub window: usize,
-    /// The text is cut to this many tokens, in whole windows; absent for all of it.
+    /// Largest number of tokens of the text, rounded down to whole windows; `None` for all of it.
     pub max_tokens: Option<usize>,
 }
 
-/// How a model predicts a text.
+/// How well a model predicts a text.
 ///
 /// Tokens 2 to T of each window of T are scored, each from all tokens before it in its window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Windows run.
+    /// Number of windows.
     pub n_windows: usize,
-    /// Tokens scored, `n_windows * (window - 1)`.
+    /// Number of tokens scored, `n_windows * (window - 1)`.
     pub n_tokens: usize,
     /// exp of the mean negative log-likelihood.
     pub perplexity: f64,
-    /// Against the reference, where one was given.
+    /// The comparison with the reference, if there is one.
     pub comparison: Option<Comparison>,
 }
 
@@ -41,26 +41,26 @@ pub struct Comparison {
     pub mean_kl: f64,
     /// Standard deviation of the tokens' KL over the square root of their number.
     pub kl_standard_error: f64,
-    /// The KL that 99 % of the tokens stay below (linear between ranks).
+    /// The 99 % quantile of the tokens' KL (linear between ranks).
     pub kl_99_percent: f64,
-    /// The share of tokens for which both hold the same next token most likely.
+    /// Share of tokens for which both models find the same next token most likely.
     pub top1_agreement: f64,
 }
 
-/// Hidden states kept at once, over both models.
+/// Bytes of hidden states in memory at once, over both models.
 const HIDDEN_BYTES: usize = 1 << 30;
-/// Tokens whose logits are held at once: 256 of 150,000 entries are 150 MB.
+/// Tokens whose logits are in memory at once: 256 of 150,000 entries are 150 MB.
 const HEAD_TOKENS: i64 = 256;
 
-/// Measures `model`, and where `reference` is given, how far it is from it.
+/// Measures the perplexity of `model`, and its divergence from `reference` if one is given.
 ///
-/// Hidden states of a group of windows are taken from one model after the other, block by block, and only then their
-/// logits in slices, so neither model's weights nor a window's logits need be in memory at once. `progress` is told
-/// windows done and their total.
+/// For a group of windows, the hidden states of one model and then of the other are computed block by block, and then the
+/// logits in slices, so that neither a model's weights nor a window's logits must be in memory at once. `progress` receives
+/// the number of windows done and their total.
 ///
 /// # Errors
-/// [`Error::NotCausal`], [`Error::VocabularyMismatch`], [`Error::TextTooShort`], and what running
-/// the models meets.
+/// [`Error::NotCausal`], [`Error::VocabularyMismatch`], [`Error::TextTooShort`], and errors of
+/// running the models.
 pub fn evaluate(
     model: &LanguageModel<'_>,
     reference: Option<&LanguageModel<'_>>,
@@ -106,8 +106,11 @@ pub fn evaluate(
     totals.finish(all.len(), reference.is_some())
 }
 
-/// Refuses encoders.
-pub(crate) fn require_next_token(model: &LanguageModel<'_>, wanted: &'static str) -> Result<()> {
+/// Refuses a model that does not predict the next token.
+///
+/// # Errors
+/// [`Error::NotCausal`] says that `wanted` needs one that does.
+pub fn require_next_token(model: &LanguageModel<'_>, wanted: &'static str) -> Result<()> {
     if model.config().is_causal() {
         Ok(())
     } else {
@@ -119,7 +122,7 @@ pub(crate) fn require_next_token(model: &LanguageModel<'_>, wanted: &'static str
     }
 }
 
-/// Per-token figures, kept as they come.
+/// Sums and per-token figures.
 #[derive(Default)]
 struct Totals {
     nll: f64,
@@ -165,7 +168,7 @@ fn score_window(
     Ok(())
 }
 
-/// Log-probabilities `[length, vocab]` of what follows tokens `start..start + length`.
+/// Log-probabilities `[length, vocab]` of the tokens that follow `start..start + length`.
 fn log_probabilities((states, head): (&Tensor, &Head), start: i64, length: i64) -> Result<Tensor> {
     let logits = head.forward(&states.f_narrow(0, start, length)?, &mut NoTap)?;
     Ok(logits.f_log_softmax(-1, Kind::Float)?)
@@ -210,7 +213,7 @@ impl Totals {
     }
 }
 
-/// The value at `share` of the way through `sorted`, linear between neighbours; 0 for an empty slice.
+/// The quantile `share` of `sorted`, linear between neighbours; 0 for an empty slice.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let position = share * sorted.len().saturating_sub(1) as f64;
     let below = sorted

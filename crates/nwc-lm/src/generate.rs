@@ -1,4 +1,4 @@
-//! Text that a model makes up, for calibration where there is none.
+//! Text written by the model itself, for calibration without a text.
 
 use tch::Kind;
 
@@ -11,15 +11,14 @@ use crate::tensors::without_grad;
 /// Keys and values kept at once.
 const CACHE_BYTES: usize = 2 << 30;
 
-/// Samples `n_windows` windows of `window` tokens at temperature 1, each from the start token (or, where the model names
-/// none, from a token drawn evenly from the vocabulary).
+/// Samples `n_windows` windows of `window` tokens at temperature 1, each from the start token (or, if the model names
+/// none, from a token drawn uniformly from the vocabulary).
 ///
-/// The windows depend only on the model and `seed`. `progress` is told tokens done of each window, and their number.
-/// Keeps the whole model in memory where its residency allows; with [`crate::Residency::PerBlock`] every token reads
-/// every weight again.
+/// The windows depend only on the model and `seed`. `progress` receives the number of tokens done of each window, and
+/// their total. Use [`crate::Residency::Whole`]: with [`crate::Residency::PerBlock`], every token reads every weight again.
 ///
 /// # Errors
-/// [`Error::NotCausal`], [`Error::WindowLength`], and what running the model meets.
+/// [`Error::NotCausal`], [`Error::WindowLength`], and errors of running the model.
 pub fn generate(
     model: &LanguageModel<'_>,
     n_windows: usize,

@@ -3,6 +3,7 @@
 
 mod batches;
 mod calibrate;
+mod checkpoint;
 mod config;
 mod device;
 mod error;
@@ -10,7 +11,6 @@ mod evaluate;
 mod generate;
 mod model;
 mod names;
-mod recovery;
 mod tensors;
 #[cfg(test)]
 mod testing;
@@ -18,24 +18,24 @@ mod text;
 mod weights;
 mod zero_shot;
 
+pub use batches::{Batch, embed_batches, final_hidden_states};
 pub use calibrate::{
-    CalibrationOptions, CalibrationReport, CalibrationStep, StatisticsSink, calibrate,
+    CalibrationOptions, CalibrationReport, CalibrationStep, CalibrationText, Statistic,
+    StatisticKind, StatisticsSink, calibrate, calibrate_checkpoint,
 };
+pub use checkpoint::CheckpointWeights;
 pub use config::{
     Activation, Architecture, Biases, FeedForwardKind, ModelConfig, RopeScaling, RotaryConfig,
 };
 pub use device::Device;
-pub use error::{Error, Result};
-pub use evaluate::{Comparison, Evaluation, EvaluationOptions, evaluate};
+pub use error::{BoxedError, Error, Result};
+pub use evaluate::{Comparison, Evaluation, EvaluationOptions, evaluate, require_next_token};
 pub use generate::generate;
 pub use model::{
-    Block, Embedding, Head, KvCache, LanguageModel, Linear, LinearInfo, ModelOptions, NoTap,
-    Residency, Sequence, Tap,
+    Block, Embedding, Head, KvCache, LanguageModel, Linear, LinearInfo, LinearWeight, ModelOptions,
+    NoTap, Norm, Residency, Sequence, Tap,
 };
-pub use recovery::{
-    Quantize, QuantizedLinear, RecoveredBlock, Recovery, RecoveryOptions, RecoveryStep,
-    ScaleTuningOptions, TunedScales, tune_scales,
-};
-pub use text::{TextTokenizer, windows};
-pub use weights::{HfFolder, MemoryWeights, OverlaidWeights, WeightSource, WeightTensor};
+pub use tensors::{from_matrix, from_slice, to_matrix, to_vec_f32, without_grad};
+pub use text::{Place, TextTokenizer, spread_windows, windows};
+pub use weights::{MemoryWeights, OverlaidWeights, WeightSource, WeightTensor};
 pub use zero_shot::{ChoiceItem, ZeroShot, parse_choice_items, zero_shot};

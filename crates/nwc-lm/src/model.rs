@@ -1,4 +1,4 @@
-//! One transformer with options, run block by block.
+//! The generic transformer, run block by block.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,31 +23,30 @@ mod sequence;
 pub use attention::KvCache;
 pub use block::Block;
 pub use ends::{Embedding, Head};
-pub(crate) use linear::LinearWeight;
-pub use linear::{Linear, LinearInfo, NoTap, Tap};
-pub(crate) use norm::bias_name;
+pub use linear::{Linear, LinearInfo, LinearWeight, NoTap, Tap};
+pub use norm::Norm;
 pub use sequence::Sequence;
 
-/// How much of the model stays in memory.
+/// The part of the model that stays in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Residency {
-    /// All parts, once they have been read: fastest, needs four bytes a parameter.
+    /// Everything that has been read. Fastest, and needs four bytes per parameter.
     #[default]
     Whole,
-    /// Only the part that runs: each is read from the source when its turn comes, and dropped after.
+    /// Only the part that is running: each is read when its turn comes and dropped afterwards.
     PerBlock,
 }
 
 /// How a model is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ModelOptions {
-    /// Where.
+    /// The device to run on.
     pub device: Device,
-    /// With how much of it in memory.
+    /// The part of the model that stays in memory.
     pub residency: Residency,
 }
 
-/// A language model over a source of weights. Arithmetic is in f32.
+/// A language model over a source of weights. It computes in f32.
 pub struct LanguageModel<'s> {
     config: ModelConfig,
     source: &'s dyn WeightSource,
@@ -57,7 +56,7 @@ pub struct LanguageModel<'s> {
     kept: RefCell<Kept>,
 }
 
-/// The parts read so far, where the whole model stays in memory.
+/// The parts read so far, if the whole model stays in memory.
 #[derive(Default)]
 struct Kept {
     embedding: Option<Rc<Embedding>>,
@@ -76,10 +75,10 @@ impl std::fmt::Debug for LanguageModel<'_> {
 }
 
 impl<'s> LanguageModel<'s> {
-    /// A model of `config` with the weights of `source`; nothing is read yet.
+    /// A model of the architecture `config` with the weights of `source`; no weight is read yet.
     ///
     /// # Errors
-    /// [`Error::NoDevice`]; [`Error::MissingTensor`] where the source has no embedding.
+    /// [`Error::NoDevice`]; [`Error::MissingTensor`] if the source has no embedding.
     pub fn open(
         config: ModelConfig,
         source: &'s dyn WeightSource,
@@ -125,7 +124,7 @@ impl<'s> LanguageModel<'s> {
     /// The embedding's weights.
     ///
     /// # Errors
-    /// Whatever reading them meets.
+    /// Errors of reading them.
     pub fn embedding(&self) -> Result<Rc<Embedding>> {
         if let Some(embedding) = &self.kept.borrow().embedding {
             return Ok(Rc::clone(embedding));
@@ -140,7 +139,7 @@ impl<'s> LanguageModel<'s> {
     /// The weights of block `block_idx`.
     ///
     /// # Errors
-    /// [`Error::BlockIndex`]; whatever reading them meets.
+    /// [`Error::BlockIndex`]; errors of reading them.
     pub fn block(&self, block_idx: usize) -> Result<Rc<Block>> {
         let n_blocks = self.n_blocks();
         if block_idx >= n_blocks {
@@ -162,14 +161,17 @@ impl<'s> LanguageModel<'s> {
     }
 
     /// A copy of block `block_idx` that the caller may change.
-    pub(crate) fn fresh_block(&self, block_idx: usize) -> Result<Block> {
+    ///
+    /// # Errors
+    /// Errors of reading the weights.
+    pub fn fresh_block(&self, block_idx: usize) -> Result<Block> {
         Block::load(&self.loader(), &self.config, self.prefix, block_idx)
     }
 
     /// The head's weights.
     ///
     /// # Errors
-    /// Whatever reading them meets.
+    /// Errors of reading them.
     pub fn head(&self) -> Result<Rc<Head>> {
         if let Some(head) = &self.kept.borrow().head {
             return Ok(Rc::clone(head));
@@ -184,7 +186,7 @@ impl<'s> LanguageModel<'s> {
     /// Rotations and masks for positions `start..start + n_tokens`.
     ///
     /// # Errors
-    /// [`Error::WindowLength`] where they go past the model's last position.
+    /// [`Error::WindowLength`] if they exceed the model's positions.
     pub fn sequence(&self, start: usize, n_tokens: usize) -> Result<Sequence> {
         let (window, max) = (start.saturating_add(n_tokens), self.config.max_positions);
         if n_tokens == 0 || window > max {
@@ -200,12 +202,12 @@ impl<'s> LanguageModel<'s> {
     /// Embeds windows of equal length: hidden states `[n_windows, window, hidden]`.
     ///
     /// # Errors
-    /// [`Error::TokenizerMismatch`] where a token has no row in the embedding; [`Error::NonFinite`].
+    /// [`Error::TokenizerMismatch`] if a token has no row in the embedding; [`Error::NonFinite`].
     pub fn embed(&self, windows: &[&[u32]], sequence: &Sequence) -> Result<Tensor> {
         self.embed_with(&*self.embedding()?, windows, sequence)
     }
 
-    /// [`Self::embed`] with weights that the caller holds over many calls.
+    /// [`Self::embed`] with weights that the caller keeps for many calls.
     pub(crate) fn embed_with(
         &self,
         embedding: &Embedding,
@@ -238,10 +240,10 @@ impl<'s> LanguageModel<'s> {
         without_grad(|| embedding.forward(&tokens, sequence))
     }
 
-    /// Runs one window through the whole model: logits `[T, vocab]`, or hidden states where there is no head.
+    /// Runs one window through the whole model and returns logits `[T, vocab]`, or hidden states if the model has no head.
     ///
     /// # Errors
-    /// Whatever reading the weights or running the blocks meets.
+    /// Errors of reading the weights or running the blocks.
     pub fn logits(&self, tokens: &[u32]) -> Result<Tensor> {
         let sequence = self.sequence(0, tokens.len())?;
         let mut hidden = self.embed(&[tokens], &sequence)?;
@@ -258,10 +260,10 @@ impl<'s> LanguageModel<'s> {
         })
     }
 
-    /// Every linear of the model in the order of execution; reads the first block and the head.
+    /// Every linear of the model in order of execution. Reads the first block and the head.
     ///
     /// # Errors
-    /// Whatever reading the weights meets.
+    /// Errors of reading the weights.
     pub fn linears(&self) -> Result<Vec<LinearInfo>> {
         let names = NameTable::of(self.config.architecture);
         let first = self.block(0)?;

@@ -1,4 +1,4 @@
-//! The tensors' names in a Hugging Face checkpoint, one table per architecture.
+//! The names of tensors in a Hugging Face checkpoint, one table per architecture.
 
 use crate::config::Architecture;
 use crate::weights::WeightSource;
@@ -6,7 +6,7 @@ use crate::weights::WeightSource;
 /// Names of the parts of one architecture. Those of a block are below `{prefix}{block}.{idx}.`.
 #[derive(Debug)]
 pub(crate) struct NameTable {
-    /// What may stand before the body's names, in the order tried: with a head, and the bare body.
+    /// Prefixes of the body's names in the order tried: of a model with a head, and of the bare body.
     prefixes: &'static [&'static str],
     pub(crate) embedding: &'static str,
     pub(crate) positions: Option<&'static str>,
@@ -25,7 +25,7 @@ pub(crate) struct NameTable {
     pub(crate) down: &'static str,
     pub(crate) feed_forward_norm: &'static str,
     pub(crate) router: &'static str,
-    /// What stands before an expert's index.
+    /// The prefix of an expert's index.
     pub(crate) expert: &'static str,
     pub(crate) final_norm: Option<&'static str>,
     /// The output head's weight, without prefix.
@@ -117,7 +117,7 @@ impl NameTable {
         }
     }
 
-    /// The prefix under which `source` has the embedding; the usual one where it has none, so that errors name it.
+    /// The prefix under which `source` has the embedding; the usual one if it has none, so that errors name it.
     pub(crate) fn prefix(&self, source: &dyn WeightSource) -> &'static str {
         let found = self
             .prefixes
@@ -126,7 +126,7 @@ impl NameTable {
         found.or(self.prefixes.first()).copied().unwrap_or_default()
     }
 
-    /// What the names of block `block_idx` start with, without the last dot.
+    /// The prefix of the names of block `block_idx`, without the last dot.
     pub(crate) fn block_prefix(&self, prefix: &str, block_idx: usize) -> String {
         format!("{prefix}{}.{block_idx}", self.block)
     }

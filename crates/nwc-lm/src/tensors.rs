@@ -1,4 +1,4 @@
-//! Between the crate's borders and LibTorch: loading with the shape checked, and plain arrays back.
+//! Conversions between plain arrays and LibTorch tensors, and loading with a check of the shape.
 
 use ndarray::Array2;
 use tch::{Kind, Tensor};
@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::weights::WeightSource;
 
-/// Reads tensors of one source onto one device.
+/// Reads tensors from a source onto a device.
 pub(crate) struct Loader<'s> {
     pub(crate) source: &'s dyn WeightSource,
     pub(crate) device: tch::Device,
@@ -25,18 +25,16 @@ impl Loader<'_> {
         }
         let n_expected: usize = shape.iter().product();
         if weights.data.len() != n_expected {
-            return Err(Error::WeightSource {
+            return Err(Error::TensorLength {
                 name: name.to_owned(),
-                message: format!(
-                    "{} elements, its shape has {n_expected}",
-                    weights.data.len()
-                ),
+                found: weights.data.len(),
+                expected: n_expected,
             });
         }
         from_slice(&weights.data, shape, self.device)
     }
 
-    /// Reads a matrix as `[out, in]`, turning one that is stored `[in, out]`.
+    /// Reads a matrix as `[out, in]`, transposing one that is stored as `[in, out]`.
     pub(crate) fn load_matrix(
         &self,
         name: &str,
@@ -55,8 +53,11 @@ impl Loader<'_> {
     }
 }
 
-/// A tensor of `shape` with the elements of `data`, row-major.
-pub(crate) fn from_slice(data: &[f32], shape: &[usize], device: tch::Device) -> Result<Tensor> {
+/// A tensor of `shape` on `device` with the elements of `data`, row-major.
+///
+/// # Errors
+/// [`Error::Torch`], also if the number of elements does not match `shape`.
+pub fn from_slice(data: &[f32], shape: &[usize], device: tch::Device) -> Result<Tensor> {
     let sizes: Vec<i64> = shape.iter().map(|&extent| extent as i64).collect();
     Ok(Tensor::f_from_slice(data)?
         .f_view(sizes.as_slice())?
@@ -77,7 +78,10 @@ pub(crate) fn token_tensor(windows: &[&[u32]], device: tch::Device) -> Result<Te
 }
 
 /// The elements of a tensor as f32, row-major.
-pub(crate) fn to_vec_f32(tensor: &Tensor) -> Result<Vec<f32>> {
+///
+/// # Errors
+/// [`Error::Torch`].
+pub fn to_vec_f32(tensor: &Tensor) -> Result<Vec<f32>> {
     let flat = tensor
         .f_detach()?
         .f_to_device(tch::Device::Cpu)?
@@ -103,7 +107,10 @@ pub(crate) fn to_vec_f64(tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// A 2-D tensor as a matrix of f32.
-pub(crate) fn to_matrix(tensor: &Tensor) -> Result<Array2<f32>> {
+///
+/// # Errors
+/// [`Error::Torch`], also if it does not have two axes.
+pub fn to_matrix(tensor: &Tensor) -> Result<Array2<f32>> {
     let (rows, cols) = tensor.size2()?;
     let shape = (rows as usize, cols as usize);
     Array2::from_shape_vec(shape, to_vec_f32(tensor)?).map_err(|err| Error::Argument {
@@ -113,8 +120,11 @@ pub(crate) fn to_matrix(tensor: &Tensor) -> Result<Array2<f32>> {
     })
 }
 
-/// A matrix of f32 as a tensor.
-pub(crate) fn from_matrix(matrix: &Array2<f32>, device: tch::Device) -> Result<Tensor> {
+/// A matrix of f32 as a tensor on `device`.
+///
+/// # Errors
+/// [`Error::Torch`].
+pub fn from_matrix(matrix: &Array2<f32>, device: tch::Device) -> Result<Tensor> {
     let shape = [matrix.nrows(), matrix.ncols()];
     match matrix.as_slice() {
         Some(data) => from_slice(data, &shape, device),
@@ -130,6 +140,9 @@ pub(crate) fn all_finite(tensor: &Tensor) -> Result<bool> {
 }
 
 /// Runs `f` without recording gradients.
-pub(crate) fn without_grad<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+///
+/// # Errors
+/// What `f` returns.
+pub fn without_grad<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     tch::no_grad(f)
 }

@@ -1,4 +1,4 @@
-//! Text to tokens to windows.
+//! From text to tokens to windows.
 
 use std::borrow::Cow;
 
@@ -16,36 +16,29 @@ impl TextTokenizer {
     /// Reads the bytes of `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] where it is not one.
+    /// [`Error::Tokenizer`] if the bytes are no tokenizer.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        let mut inner = Tokenizer::from_bytes(json).map_err(|source| Error::Tokenizer {
-            message: source.to_string(),
-        })?;
-        // A file may ask for truncation to its training length; text is cut into windows here instead.
+        let mut inner =
+            Tokenizer::from_bytes(json).map_err(|source| Error::Tokenizer { source })?;
+        // A file may ask for truncation to the training length; here, text is cut into windows instead.
         inner
             .with_truncation(None)
-            .map_err(|source| Error::Tokenizer {
-                message: source.to_string(),
-            })?;
+            .map_err(|source| Error::Tokenizer { source })?;
         inner.with_padding(None);
         Ok(Self { inner })
     }
 
-    /// The tokens of `text` as one string, without added special tokens; every one has a row in an embedding of
-    /// `vocab_size` rows.
+    /// The tokens of `text`, without special tokens; each of them has a row in an embedding of `vocab_size` rows.
     ///
-    /// Line ends are read as `\n`, also those stored as `\r\n` or `\r`: published perplexities come from text files opened
-    /// that way.
+    /// Line ends `\r\n` and `\r` are read as `\n`, as in published perplexities.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`]; [`Error::TokenizerMismatch`] where a token is outside the embedding.
+    /// [`Error::Tokenizer`]; [`Error::TokenizerMismatch`] if a token is outside the embedding.
     pub fn encode(&self, text: &str, vocab_size: usize) -> Result<Vec<u32>> {
         let encoding = self
             .inner
             .encode_fast(unify_line_ends(text).as_ref(), false)
-            .map_err(|source| Error::Tokenizer {
-                message: source.to_string(),
-            })?;
+            .map_err(|source| Error::Tokenizer { source })?;
         let tokens = encoding.get_ids().to_vec();
         match tokens.iter().max() {
             Some(&token_id) if token_id as usize >= vocab_size => Err(Error::TokenizerMismatch {
@@ -66,10 +59,10 @@ fn unify_line_ends(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Cuts `tokens` into windows of `window` that do not overlap, at most `max_windows`; the rest is dropped.
+/// Cuts `tokens` into at most `max_windows` windows of `window` tokens that do not overlap; the rest is dropped.
 ///
 /// # Errors
-/// [`Error::TextTooShort`] where there is not one window; [`Error::WindowLength`] where a window has under 2 tokens.
+/// [`Error::TextTooShort`] if there is no whole window; [`Error::WindowLength`] if a window has fewer than 2 tokens.
 pub fn windows(tokens: &[u32], window: usize, max_windows: Option<usize>) -> Result<Vec<&[u32]>> {
     if window < 2 {
         return Err(Error::WindowLength {
@@ -90,20 +83,23 @@ pub fn windows(tokens: &[u32], window: usize, max_windows: Option<usize>) -> Res
         .collect())
 }
 
-/// Where in its part of the text a window lies.
+/// The place of a window in its part of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
+    /// At the first window of its part.
     Start,
+    /// At the last window of its part.
     End,
 }
 
-/// As [`windows`], but from all over the text: one at the same `place` of each of `n_windows` equal parts.
+/// Cuts windows as [`windows`] does, but from all over the text: one at the same `place` of each of `n_windows` equal
+/// parts.
 ///
-/// Neighbours tell of the same things; as many windows from afar tell of more.
+/// Neighbouring windows share a subject, so the same number of windows spread out covers more.
 ///
 /// # Errors
 /// As [`windows`].
-pub(crate) fn spread_windows(
+pub fn spread_windows(
     tokens: &[u32],
     window: usize,
     n_windows: usize,

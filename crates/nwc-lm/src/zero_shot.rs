@@ -1,4 +1,4 @@
-//! Multiple choice by log-likelihood, as the LM evaluation harness scores it.
+//! Multiple choice by log-likelihood, scored as in the LM evaluation harness.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +12,23 @@ use crate::model::{Head, LanguageModel, NoTap};
 use crate::tensors::{token_tensor, without_grad};
 use crate::text::TextTokenizer;
 
-/// One question: the choice that continues the context most likely is the answer.
+/// One question. The answer is the choice that is the most likely continuation of the context.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ChoiceItem {
-    /// What comes before.
+    /// The text before the choice.
     pub context: String,
     /// The continuations, with their leading space.
     pub choices: Vec<String>,
-    /// The index of the right one, from 0.
+    /// The index of the right choice, from 0.
     pub gold: usize,
 }
 
-/// How many items a model gets right.
+/// A model's score.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ZeroShot {
-    /// Items scored.
+    /// Number of items scored.
     pub n_items: usize,
-    /// The share whose right choice has the highest log-likelihood.
+    /// Share of items whose right choice has the highest log-likelihood.
     pub accuracy: f64,
     /// The same with log-likelihoods divided by the choice's length in characters.
     pub normalized_accuracy: f64,
@@ -39,7 +39,7 @@ pub struct ZeroShot {
 /// Reads one item per line; empty lines are skipped.
 ///
 /// # Errors
-/// [`Error::ChoiceItem`] naming the line that is not an item, has no choices, or a gold index past them.
+/// [`Error::ChoiceItem`] names a line that is no item, has no choices, or has a gold index past them.
 pub fn parse_choice_items(jsonl: &str) -> Result<Vec<ChoiceItem>> {
     let mut items = Vec::new();
     for (line_idx, line) in jsonl
@@ -79,11 +79,11 @@ const HIDDEN_BYTES: usize = 1 << 30;
 
 /// Scores every choice of every item.
 ///
-/// Context and choice are tokenised together, the context alone says where the choice starts, and a context that is
-/// longer than the model's positions loses its beginning. An empty context is the model's start token.
+/// Context and choice are tokenised together; the number of tokens of the context alone tells where the choice starts. A
+/// context that exceeds the model's positions loses its beginning. An empty context is the model's start token.
 ///
 /// # Errors
-/// [`Error::ChoiceItem`] where a choice has no tokens or there are no items; what running the model meets.
+/// [`Error::ChoiceItem`] if a choice has no tokens or there are no items; errors of running the model.
 pub fn zero_shot(
     model: &LanguageModel<'_>,
     tokenizer: &TextTokenizer,

@@ -3,8 +3,8 @@
 
 use ndarray::Array2;
 use nwc_lm::{
-    CalibrationOptions, LanguageModel, ModelConfig, ModelOptions, Residency, Result,
-    StatisticsSink, WeightSource, WeightTensor, calibrate,
+    BoxedError, CalibrationOptions, LanguageModel, ModelConfig, ModelOptions, Residency, Result,
+    Statistic, StatisticKind, StatisticsSink, WeightSource, WeightTensor, calibrate,
 };
 
 const CONFIG: &str = r#"{"model_type":"llama","hidden_size":512,"num_attention_heads":8,
@@ -47,14 +47,21 @@ impl WeightSource for MadeUp {
 struct Counted(usize, usize);
 
 impl StatisticsSink for Counted {
-    fn hessian(&mut self, _: &str, _: &[String], _: u64, _: Array2<f32>) -> Result<()> {
-        self.0 += 1;
+    fn put(&mut self, _: &str, statistic: Statistic) -> Result<(), BoxedError> {
+        match statistic {
+            Statistic::Hessian { .. } => self.0 += 1,
+            Statistic::OutputFisher(_) => self.1 += 1,
+            Statistic::Curvature { .. } => {}
+        }
         Ok(())
     }
 
-    fn output_fisher(&mut self, _: &str, _: Vec<f32>) -> Result<()> {
-        self.1 += 1;
-        Ok(())
+    fn has(&self, _: StatisticKind, _: &str) -> bool {
+        false
+    }
+
+    fn hessian(&self, _: &str) -> Result<Option<Array2<f32>>, BoxedError> {
+        Ok(None)
     }
 }
 
@@ -83,6 +90,7 @@ fn calibration_keeps_one_block_in_memory() {
         hessian_n_windows: 2,
         fisher_window: 64,
         fisher_n_windows: 2,
+        curvature: false,
         ..CalibrationOptions::standard()
     };
     let mut sink = Counted(0, 0);

@@ -12,21 +12,58 @@ const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// First and second moments of one tensor's gradient.
+/// Adam's first and second moment of one tensor's gradient (arXiv 1412.6980), without weight decay.
 #[derive(Debug)]
-pub(crate) struct Moments {
+pub struct AdamMoments {
     pub(crate) first: Tensor,
     pub(crate) second: Tensor,
 }
 
-impl Moments {
-    /// No gradient seen yet.
-    pub(crate) fn zero_like(tensor: &Tensor) -> Result<Self> {
+impl AdamMoments {
+    /// The moments before the first gradient: zeros of the shape of `tensor`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where LibTorch refuses.
+    pub fn zero_like(tensor: &Tensor) -> Result<Self> {
         let tensor = tensor.f_detach()?;
         Ok(Self {
             first: tensor.f_zeros_like()?,
             second: tensor.f_zeros_like()?,
         })
+    }
+
+    /// Takes `gradient` in and moves `tensor`, of the same shape, by one step of Adam in place.
+    ///
+    /// `n_steps_before` counts the steps that these moments have seen. No gradient must be recorded meanwhile
+    /// ([`tch::no_grad`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where LibTorch refuses.
+    pub fn step(
+        &mut self,
+        tensor: &mut Tensor,
+        gradient: &Tensor,
+        learning_rate: f64,
+        n_steps_before: usize,
+    ) -> Result<()> {
+        let n_steps = n_steps_before as f64 + 1.0;
+        let correction1 = 1.0 - BETA1.powf(n_steps);
+        let correction2 = 1.0 - BETA2.powf(n_steps);
+        let Self { first, second } = self;
+        let _ = first
+            .f_mul_scalar_(BETA1)?
+            .f_add_(&gradient.f_mul_scalar(1.0 - BETA1)?)?;
+        let square = gradient.f_square()?.f_mul_scalar(1.0 - BETA2)?;
+        let _ = second.f_mul_scalar_(BETA2)?.f_add_(&square)?;
+        let deviation = second
+            .f_sqrt()?
+            .f_mul_scalar(1.0 / correction2.sqrt())?
+            .f_add_scalar(EPSILON)?;
+        let update = first
+            .f_div(&deviation)?
+            .f_mul_scalar(learning_rate / correction1)?;
+        let _ = tensor.f_sub_(&update)?;
+        Ok(())
     }
 }
 
@@ -65,34 +102,19 @@ pub(crate) fn clip_gradients<'t>(
 /// `n_steps_before` counts the steps that these moments have seen.
 pub(crate) fn adam_step(
     tensors: &mut Tensors,
-    moments: &mut std::collections::BTreeMap<String, Moments>,
+    moments: &mut std::collections::BTreeMap<String, AdamMoments>,
     learning_rate: f64,
     n_steps_before: usize,
 ) -> Result<()> {
-    let n_steps = n_steps_before as f64 + 1.0;
-    let correction1 = 1.0 - BETA1.powf(n_steps);
-    let correction2 = 1.0 - BETA2.powf(n_steps);
     for (name, tensor) in tensors {
         let mut gradient = tensor.grad();
         if !tensor.requires_grad() || !gradient.defined() {
             continue;
         }
-        let Some(Moments { first, second }) = moments.get_mut(name) else {
+        let Some(moments) = moments.get_mut(name) else {
             continue;
         };
-        let _ = first
-            .f_mul_scalar_(BETA1)?
-            .f_add_(&gradient.f_mul_scalar(1.0 - BETA1)?)?;
-        let square = gradient.f_square()?.f_mul_scalar(1.0 - BETA2)?;
-        let _ = second.f_mul_scalar_(BETA2)?.f_add_(&square)?;
-        let deviation = second
-            .f_sqrt()?
-            .f_mul_scalar(1.0 / correction2.sqrt())?
-            .f_add_scalar(EPSILON)?;
-        let update = first
-            .f_div(&deviation)?
-            .f_mul_scalar(learning_rate / correction1)?;
-        let _ = tensor.f_sub_(&update)?;
+        moments.step(tensor, &gradient, learning_rate, n_steps_before)?;
         let _ = gradient.f_zero_()?;
     }
     Ok(())

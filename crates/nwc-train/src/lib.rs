@@ -35,6 +35,7 @@ mod synthesis;
 mod synthetic;
 mod trainer;
 
+pub use adam::AdamMoments;
 pub use config::{DeviceChoice, Schedule, Start, TrainConfig};
 pub use curve::{CurvePoint, TrainProgress};
 pub use data::{RUN_LEN, SamplingOptions, TrainingData};

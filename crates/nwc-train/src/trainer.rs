@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use crate::adam::{Moments, adam_step, clip_gradients};
+use crate::adam::{AdamMoments, adam_step, clip_gradients};
 use crate::curve::{CurvePoint, TrainProgress};
 use crate::data::{RUN_LEN, TrainingData};
 use crate::entropy_bottleneck::EntropyBottleneck;
@@ -76,7 +76,7 @@ pub struct Trainer<'d> {
     device: Device,
     network: Network,
     density: EntropyBottleneck,
-    moments: BTreeMap<String, Moments>,
+    moments: BTreeMap<String, AdamMoments>,
     /// Rate coefficients, `[n_levels, 1]`.
     rate_coefficients: Tensor,
     /// What latents are rounded around once they are rounded, `[n_levels * latent_dim]`.
@@ -108,7 +108,7 @@ impl<'d> Trainer<'d> {
         let density = start_density(&config, data, &network, device)?;
         let mut moments = BTreeMap::new();
         for (name, tensor) in network.tensors.iter().chain(&density.tensors) {
-            moments.insert(name.clone(), Moments::zero_like(tensor)?);
+            moments.insert(name.clone(), AdamMoments::zero_like(tensor)?);
         }
         let rate_coefficients = Tensor::f_from_slice(&config.codec.rate_coefficients)?
             .f_unsqueeze(1)?

@@ -1,4 +1,4 @@
-//! One module a command.
+//! The commands, one file each.
 
 mod compress;
 mod decompress;
@@ -12,7 +12,7 @@ use clap::CommandFactory;
 use crate::args::{Cli, Command};
 use crate::outcome::{Outcome, print};
 
-/// Runs the command asked for.
+/// Runs a command.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let quiet = cli.quiet;
     match cli.command {
@@ -27,10 +27,11 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         #[cfg(feature = "torch")]
         Command::Eval(args) => torch::eval::run(&args, quiet),
         #[cfg(not(feature = "torch"))]
-        Command::Train(_) | Command::Calibrate(_) | Command::Eval(_) => anyhow::bail!(
-            "this nwc-cli was built without LibTorch; build it with --features torch \
-             (cargo xtask libtorch sets LibTorch up)"
-        ),
+        Command::Train(_) => no_torch::refuse("train"),
+        #[cfg(not(feature = "torch"))]
+        Command::Calibrate(_) => no_torch::refuse("calibrate"),
+        #[cfg(not(feature = "torch"))]
+        Command::Eval(_) => no_torch::refuse("eval"),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "nwc-cli", &mut script);
@@ -40,36 +41,15 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     }
 }
 
-/// `compress --recover`.
+/// What stands in for the commands that need LibTorch.
 #[cfg(not(feature = "torch"))]
-pub(crate) fn compress_with_recovery(
-    _args: &crate::args::CompressArgs,
-    _recover: crate::args::Recover,
-    _options: &nwc::CompressOptions,
-    _bar: &crate::progress::Bar,
-) -> anyhow::Result<nwc::Inspection> {
-    anyhow::bail!(
-        "--recover needs LibTorch; build nwc-cli with --features torch \
-         (cargo xtask libtorch sets LibTorch up)"
-    )
-}
-#[cfg(feature = "torch")]
-pub(crate) use torch::recover::compress_with_recovery;
-
-/// How tensors are decoded with `--device`.
+mod no_torch;
 #[cfg(not(feature = "torch"))]
-fn decode_options(device: &str) -> anyhow::Result<nwc::DecodeOptions> {
-    anyhow::ensure!(
-        device == "cpu",
-        "--device is {device}, allowed: cpu; others need LibTorch, build nwc-cli with --features torch \
-         (cargo xtask libtorch sets LibTorch up)"
-    );
-    Ok(nwc::DecodeOptions::default())
-}
+use no_torch::{compress_with_recovery, decode_options};
 #[cfg(feature = "torch")]
-use torch::synthesis::decode_options;
+use torch::{recover::compress_with_recovery, synthesis::decode_options};
 
-/// Runs `work` on a pool of `threads` threads, all cores where none is named.
+/// Runs `work` on a pool of `threads` threads, or of as many as there are cores.
 pub(crate) fn with_threads<T: Send>(
     threads: Option<usize>,
     work: impl FnOnce() -> anyhow::Result<T> + Send,

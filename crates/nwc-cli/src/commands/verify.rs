@@ -6,7 +6,7 @@ use crate::outcome::{Outcome, chain, print};
 use crate::progress::Bar;
 
 pub(crate) fn run(args: &VerifyArgs, quiet: bool) -> anyhow::Result<Outcome> {
-    let options = decode_options(&args.device)?;
+    let options = decode_options(args.device)?;
     let bar = Bar::new(quiet);
     let verification = with_threads(args.threads, || Ok(nwc::verify(&args.dir, &options, &bar)?))?;
     for failure in &verification.failures {
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &VerifyArgs, quiet: bool) -> anyhow::Result<Outcome> {
     }
     if !quiet {
         print(&format!(
-            "{} tensors and {} files in order\n",
+            "{} tensors and {} files verified\n",
             verification.n_tensors, verification.n_files
         ))?;
     }

@@ -30,5 +30,5 @@ pub use freeze::{
     freeze_from_pmf,
 };
 pub use parameters::{MAX_PARAMETERS, Parameters, check_parameters, parameter_shapes};
-pub use start::{initial_parameters, random_parameters};
+pub use start::{initial_parameters, random_parameters, standard_normal};
 pub use synthesizer::{SynthesisBackend, Synthesizer};

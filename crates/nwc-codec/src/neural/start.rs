@@ -142,7 +142,7 @@ pub fn random_parameters(config: &CodecConfig, seed: u64) -> Result<Parameters> 
         } else if name.ends_with("norm.bias") || name == super::parameters::MEDIAN {
             vec![0.0; n_values]
         } else if name.starts_with("quality_embedding") {
-            (0..n_values).map(|_| normal(&mut rng)).collect()
+            (0..n_values).map(|_| standard_normal(&mut rng)).collect()
         } else {
             // A bias follows its weight in the list and shares its bound.
             if let [_, weight_in] = shape[..] {
@@ -165,7 +165,7 @@ pub fn random_parameters(config: &CodecConfig, seed: u64) -> Result<Parameters> 
 }
 
 /// A sample of N(0, 1), by Box and Muller's formula.
-fn normal(rng: &mut ChaCha8Rng) -> f32 {
+pub fn standard_normal(rng: &mut ChaCha8Rng) -> f32 {
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
     (radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()) as f32
 }

@@ -3,7 +3,7 @@
 use nwc_chunk::ndarray::{Array2, s};
 use nwc_chunk::{Parallelism, QualityLevel};
 use proptest::prelude::*;
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
@@ -12,10 +12,7 @@ use crate::{Codec, CodecConfig, Error};
 /// Chunks of N(0, 1) weights, `[n_chunks, chunk_len]`.
 pub(super) fn normal_chunks(n_chunks: usize, chunk_len: usize, seed: u64) -> Array2<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    Array2::from_shape_simple_fn((n_chunks, chunk_len), || {
-        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-        (radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()) as f32
-    })
+    Array2::from_shape_simple_fn((n_chunks, chunk_len), || standard_normal(&mut rng))
 }
 
 pub(super) fn mixed_levels(n_chunks: usize, n_levels: usize) -> Vec<QualityLevel> {

@@ -1,20 +1,20 @@
-//! Gradients of whole windows in the weights: what errors cost that are the same at every token.
+//! The curvature of whole windows: the cost of weight errors, which are the same at every token of a window.
 
 use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use super::StatisticsSink;
+use super::{Statistic, StatisticKind, StatisticsSink, put, refused};
 use crate::error::{Error, Result};
 use crate::model::{Block, LinearInfo};
 use crate::tensors::{all_finite, from_matrix, to_matrix, to_vec_f32};
 
-/// How much of what tokens of a window have in common counts. Sums over pairs of tokens are noisier than those over
-/// tokens; measured on SmolLM2, `docs/RESULTS.md`.
+/// Weight of pairs of different tokens: sums over pairs are noisier than sums over single tokens. Chosen by measurement on
+/// SmolLM2 (`docs/RESULTS.md`).
 const PAIR_SHARE: f64 = 2.0 / 3.0;
-/// Added to the diagonal of the Hessian before it is inverted, as a share of its mean.
+/// Damping of the Hessian before it is inverted, as a fraction of its mean diagonal.
 const DAMPING: f64 = 0.01;
-/// An output's gradients count as at least this share of the mean output's.
+/// Lower bound of an output's gradient energy, as a fraction of the mean over outputs.
 const ROW_FLOOR: f64 = 1e-3;
 
 /// Sums of one linear over windows.
@@ -32,22 +32,20 @@ pub(super) struct Curvatures {
 }
 
 impl Curvatures {
-    /// Sums for the linears of `block` whose curvature `sink` wants and does not have; their Hessians come from there.
+    /// Sums for the linears of `block` whose curvature `sink` does not have yet; it gives their Hessians.
     pub(super) fn of(block: &Block, sink: &dyn StatisticsSink) -> Result<Self> {
         let mut curvatures = Self::default();
-        if !sink.wants_curvature() {
-            return Ok(curvatures);
-        }
         let mut inverses: BTreeMap<&str, Tensor> = BTreeMap::new();
         for linear in block.linears() {
             let info = linear.info();
-            if sink.has_curvature(&info.weight_name) {
+            if sink.has(StatisticKind::Curvature, &info.weight_name) {
                 continue;
             }
             let inverse = match inverses.get(info.input_key.as_str()) {
                 Some(inverse) => inverse.shallow_clone(),
                 None => {
-                    let Some(hessian) = sink.stored_hessian(&info.input_key)? else {
+                    let stored = sink.hessian(&info.input_key);
+                    let Some(hessian) = stored.map_err(|e| refused(&info.input_key, e))? else {
                         continue;
                     };
                     let device = linear.effective_weight()?.device();
@@ -69,8 +67,8 @@ impl Curvatures {
 
     /// Adds a linear's `input`, `[windows, tokens, in]`, and `gradient` at its output, `[windows, tokens, out]`.
     ///
-    /// An expert's tokens come as `[n, in]` and do not say whose they are; they count as one window. The labels of
-    /// different windows are drawn apart from each other, so that has the same mean.
+    /// An expert's tokens come as `[n, in]`, without their windows; they count as one window. The labels of different
+    /// windows are drawn independently, so this has the same mean.
     pub(super) fn add(
         &mut self,
         linear: &LinearInfo,
@@ -104,7 +102,7 @@ impl Curvatures {
         Ok(())
     }
 
-    /// Gives `sink` the sums over `n_tokens`; a linear that no token reached gets none.
+    /// Stores the means over `n_tokens` in `sink`; a linear that no token reached gets none.
     pub(super) fn finish(
         self,
         block: &str,
@@ -124,16 +122,17 @@ impl Curvatures {
                     block: block.to_owned(),
                 });
             }
-            sink.curvature(&name, to_matrix(&cols)?, to_vec_f32(&rows)?)?;
+            let (cols, rows) = (to_matrix(&cols)?, to_vec_f32(&rows)?);
+            put(sink, &name, Statistic::Curvature { cols, rows })?;
         }
         Ok(())
     }
 }
 
-/// What one window adds, from its `[tokens, in]` inputs and `[tokens, out]` gradients: `[in, in]` in f32, `[out]` in f64.
+/// The contribution of one window, from its `[tokens, in]` inputs and `[tokens, out]` gradients: `[in, in]` in f32, `[out]` in f64.
 ///
-/// With `G = Σ_t g_t x_tᵀ` and each output's gradients weighed by `u_i = 1 / Σ_t g_ti²`, so that every output and every
-/// window counts alike: `Σ_st (g_sᵀ U g_t) x_s x_tᵀ` with the pairs of different tokens shrunk, and `G_i inverse G_iᵀ`.
+/// With `G = Σ_t g_t x_tᵀ` and each output's gradients weighted by `u_i = 1 / Σ_t g_ti²`, so that every output and
+/// every window has equal weight: `Σ_st (g_sᵀ U g_t) x_s x_tᵀ` with the pairs of different tokens shrunk, and `G_i inverse G_iᵀ`.
 fn window_curvature(
     (input, gradient): (&Tensor, &Tensor),
     inverse: &Tensor,

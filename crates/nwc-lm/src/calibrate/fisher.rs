@@ -1,4 +1,4 @@
-//! The output Fisher: squared derivatives of the log-likelihood at every linear's output, from the last block back.
+//! The output Fisher: squared derivatives of the log-likelihood by every linear's output, from the last block backward.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,13 @@ use tch::{Kind, Tensor};
 use super::curvature::Curvatures;
 use super::hessian::expert_role;
 use super::labels::{sample_tokens, uniform};
-use super::moments::Moments;
-use super::{CalibrationOptions, CalibrationStep, StatisticsSink};
+use super::{CalibrationOptions, CalibrationStep, Statistic, StatisticKind, StatisticsSink, put};
 use crate::batches::{Batch, embed_batches};
 use crate::error::{Error, Result};
 use crate::model::{Block, Head, LanguageModel, LinearInfo, NoTap, Tap};
 use crate::tensors::{all_finite, to_vec_f32, without_grad};
 
-/// Tokens whose logits, and the graph that made them, are held at once.
+/// Tokens whose logits, with their graph, are in memory at once.
 const HEAD_TOKENS: usize = 256;
 
 /// One run of a linear.
@@ -24,10 +23,10 @@ struct Pass {
     output: Tensor,
 }
 
-/// Keeps inputs and outputs of a block's linears, to ask for the gradients of the latter.
+/// Keeps the inputs and outputs of a block's linears, for the gradients of the outputs.
 #[derive(Default)]
 struct PassTap {
-    /// Of the linear that runs now.
+    /// The input of the linear that is running.
     input: Option<Tensor>,
     passes: Vec<Pass>,
 }
@@ -74,14 +73,13 @@ impl Squares {
     }
 }
 
-/// Where the gradients of one block go.
+/// The sums that take in the gradients of one block.
 struct Sums<'a> {
     squares: &'a mut Squares,
-    moments: Moments,
     curvatures: Curvatures,
 }
 
-/// Runs all windows forward and back, in groups whose block inputs fit `options.activation_bytes`.
+/// Runs all windows forward and backward, in groups whose block inputs fit `options.activation_bytes`.
 pub(super) fn output_fisher(
     model: &LanguageModel<'_>,
     windows: &[&[u32]],
@@ -90,7 +88,7 @@ pub(super) fn output_fisher(
     progress: &mut dyn FnMut(CalibrationStep),
 ) -> Result<()> {
     let all: Vec<LinearInfo> = model.linears()?;
-    let is_done = |linear: &LinearInfo| sink.has_output_fisher(&linear.weight_name);
+    let is_done = |linear: &LinearInfo| sink.has(StatisticKind::OutputFisher, &linear.weight_name);
     if all.iter().all(is_done) {
         return Ok(());
     }
@@ -114,15 +112,15 @@ pub(super) fn output_fisher(
             windows,
             (options.seed, first_window),
             &mut squares,
-            // One group's moments and curvatures are final with each block, so only one block's are held.
-            (group_idx == 0).then_some(&mut *sink),
+            // The curvatures of one group are final after each block, so only one block's are in memory.
+            (group_idx == 0 && options.curvature).then_some(&mut *sink),
             &mut step,
         )?;
     }
     let n_tokens = (windows.len() * options.fisher_window) as f64;
     for linear in &all {
         let name = &linear.weight_name;
-        if sink.has_output_fisher(name) {
+        if sink.has(StatisticKind::OutputFisher, name) {
             continue;
         }
         let mean = match squares.sums.get(name) {
@@ -134,12 +132,12 @@ pub(super) fn output_fisher(
                 block: name.clone(),
             });
         }
-        sink.output_fisher(name, to_vec_f32(&mean)?)?;
+        put(sink, name, Statistic::OutputFisher(to_vec_f32(&mean)?))?;
     }
     Ok(())
 }
 
-/// For an expert that saw no token: the mean over the block's experts that saw some.
+/// The mean over the block's experts that saw tokens, for one that saw none.
 fn sibling_mean(linear: &LinearInfo, all: &[LinearInfo], squares: &Squares) -> Result<Tensor> {
     let role = expert_role(linear);
     let mut mean = Tensor::f_zeros([linear.n_out as i64], (Kind::Double, tch::Device::Cpu))?;
@@ -159,7 +157,7 @@ fn sibling_mean(linear: &LinearInfo, all: &[LinearInfo], squares: &Squares) -> R
     tracing::warn!(
         linear = linear.weight_name,
         n_siblings,
-        "no token reached this expert's output"
+        "no token reached this expert"
     );
     Ok(mean.f_div_scalar(f64::max(n_siblings, 1.0))?)
 }
@@ -169,11 +167,11 @@ fn group_fisher(
     windows: &[&[u32]],
     (seed, first_window): (u64, usize),
     squares: &mut Squares,
-    mut sink: Option<&mut dyn StatisticsSink>,
+    mut curvature_sink: Option<&mut dyn StatisticsSink>,
     step: &mut dyn FnMut(),
 ) -> Result<()> {
     let mut batches = embed_batches(model, windows)?;
-    // inputs[block][batch]: what each block read.
+    // inputs[block][batch]: the input of each block.
     let mut inputs: Vec<Vec<Tensor>> = Vec::with_capacity(model.n_blocks());
     for block_idx in 0..model.n_blocks() {
         let block = model.block(block_idx)?;
@@ -194,16 +192,12 @@ fn group_fisher(
     for block_idx in (0..model.n_blocks()).rev() {
         let block = model.block(block_idx)?;
         let read = inputs.pop().unwrap_or_default();
-        let (moments, curvatures) = match &sink {
-            Some(sink) => (
-                Moments::of(&block, &**sink),
-                Curvatures::of(&block, &**sink)?,
-            ),
-            None => Default::default(),
+        let curvatures = match &curvature_sink {
+            Some(sink) => Curvatures::of(&block, &**sink)?,
+            None => Curvatures::default(),
         };
         let mut sums = Sums {
             squares: &mut *squares,
-            moments,
             curvatures,
         };
         let mut n_tokens = 0;
@@ -211,11 +205,9 @@ fn group_fisher(
             *gradient = block_gradient(&block, batch, &input, gradient, &mut sums)?;
             n_tokens += batch.windows.len() * batch.sequence.n_tokens;
         }
-        if let Some(sink) = &mut sink {
-            let n_tokens = n_tokens as f64;
-            sums.moments.finish(block.name(), n_tokens, &mut **sink)?;
+        if let Some(sink) = &mut curvature_sink {
             sums.curvatures
-                .finish(block.name(), n_tokens, &mut **sink)?;
+                .finish(block.name(), n_tokens as f64, &mut **sink)?;
         }
         step();
     }
@@ -262,7 +254,6 @@ fn head_gradient(
         }
         let mut sums = Sums {
             squares: &mut *squares,
-            moments: Moments::default(),
             curvatures: Curvatures::default(),
         };
         gradients.push(backward(&likelihood, &state, &tap, &mut sums)?);
@@ -270,7 +261,7 @@ fn head_gradient(
     Ok(Tensor::f_cat(&gradients, 0)?.f_reshape(shape.as_slice())?)
 }
 
-/// Runs `block` again on its stored input with gradients on, and takes `gradient` at its output to its input.
+/// Runs `block` again on its stored input and propagates `gradient` from its output to its input.
 fn block_gradient(
     block: &Block,
     batch: &Batch,
@@ -292,7 +283,7 @@ fn block_gradient(
     }
 }
 
-/// The derivative of `objective` by `input`; those by the tapped outputs go into `sums`.
+/// The derivative of `objective` by `input`; the derivatives by the tapped outputs are added to `sums`.
 fn backward(
     objective: &Tensor,
     input: &Tensor,
@@ -305,7 +296,6 @@ fn backward(
     without_grad(|| {
         for (pass, gradient) in tap.passes.iter().zip(found.iter().skip(1)) {
             sums.squares.add_gradient(&pass.linear, gradient)?;
-            sums.moments.add(&pass.linear, gradient)?;
             sums.curvatures.add(&pass.linear, &pass.input, gradient)?;
         }
         Ok(())

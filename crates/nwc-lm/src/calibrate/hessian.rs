@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use super::StatisticsSink;
+use super::{Statistic, StatisticKind, StatisticsSink, put};
 use crate::error::{Error, Result};
 use crate::model::{LinearInfo, Tap};
 use crate::tensors::{all_finite, to_matrix};
@@ -15,7 +15,8 @@ struct Sum {
     info: LinearInfo,
     /// The weight names of the linears that read this input.
     linears: Vec<String>,
-    /// Σ x xᵀ (at the end, its mean) in f64 on the model's device, only the block columns from the diagonal down; absent until the first token.
+    /// Σ x xᵀ (at the end, its mean) in f64 on the model's device, only the block columns from the diagonal down;
+    /// `None` until the first token.
     sum: Option<Tensor>,
     n_tokens: u64,
 }
@@ -29,14 +30,14 @@ pub(super) struct HessianTap {
 }
 
 impl HessianTap {
-    /// For all inputs of `linears` that `sink` does not have yet.
+    /// Sums for all inputs of `linears` that `sink` does not have yet.
     pub(super) fn new(linears: &[&LinearInfo], sink: &dyn StatisticsSink) -> Self {
         let mut tap = Self {
             sums: BTreeMap::new(),
             order: Vec::new(),
         };
         for info in linears {
-            if sink.has_hessian(&info.input_key) {
+            if sink.has(StatisticKind::Hessian, &info.input_key) {
                 continue;
             }
             let sum = tap.sums.entry(info.input_key.clone()).or_insert_with(|| {
@@ -53,7 +54,7 @@ impl HessianTap {
         tap
     }
 
-    /// Gives the means to `sink`; the inputs of experts without tokens are named in `unseen`.
+    /// Stores the means in `sink` and adds the inputs of experts without tokens to `unseen`.
     pub(super) fn finish(
         mut self,
         block: &str,
@@ -85,12 +86,17 @@ impl HessianTap {
                     block: block.to_owned(),
                 });
             }
-            sink.hessian(input_key, &sum.linears, sum.n_tokens, to_matrix(&mean)?)?;
+            let hessian = Statistic::Hessian {
+                linears: sum.linears.clone(),
+                n_tokens: sum.n_tokens,
+                values: to_matrix(&mean)?,
+            };
+            put(sink, input_key, hessian)?;
         }
         Ok(())
     }
 
-    /// The same input of the block's other experts, where they saw tokens.
+    /// The same input of those of the block's other experts that saw tokens.
     fn siblings<'a>(&'a self, of: &'a Sum) -> impl Iterator<Item = &'a Sum> {
         let role = expert_role(&of.info);
         self.sums.values().filter(move |other| {
@@ -98,7 +104,7 @@ impl HessianTap {
         })
     }
 
-    /// The mean of the siblings' means, lower triangle; the identity where there are none.
+    /// The mean of the siblings' means, lower triangle; the identity if there are none.
     fn sibling_mean(&self, of: &Sum) -> Result<Tensor> {
         let means: Vec<&Tensor> = self
             .siblings(of)
@@ -118,7 +124,7 @@ impl HessianTap {
     }
 }
 
-/// The part of an expert's weight name that all experts of the block share; absent outside experts.
+/// The part of an expert's weight name that all experts of the block share; `None` outside experts.
 pub(super) fn expert_role(info: &LinearInfo) -> Option<&str> {
     let idx = info.expert_idx?;
     info.weight_name
@@ -151,7 +157,7 @@ fn mirrored(total: &Tensor) -> Result<Tensor> {
 
 impl Tap for HessianTap {
     fn input(&mut self, linear: &LinearInfo, input: &Tensor) -> Result<()> {
-        // Linears that share an input are told of it one by one; only the first of them counts.
+        // Each linear reports its input, also a shared one; only the first linear's report counts.
         if linear.input_key != linear.weight_name {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Tokens drawn from a model's predictions, the same for every number of threads.
+//! Tokens drawn from a model's predictions, independent of the number of threads.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,12 +14,12 @@ pub(crate) fn uniform(seed: u64, stream: u64, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.random::<f32>()).collect()
 }
 
-/// One token `[n, 1]` for each row of `probabilities` `[n, vocab]`: the first whose cumulated probability passes the
-/// row's uniform number.
+/// One token `[n, 1]` for each row of `probabilities` `[n, vocab]`: the first whose cumulative probability exceeds
+/// the row's uniform number.
 pub(crate) fn sample_tokens(probabilities: &Tensor, uniform: &[f32]) -> Result<Tensor> {
     let (n_rows, vocab_size) = probabilities.size2()?;
     let cumulated = probabilities.f_cumsum(-1, Kind::Float)?;
-    // The last sum is 1 only up to rounding: the threshold is a share of what it really is.
+    // The last sum is 1 only up to rounding, so the threshold is a fraction of that sum.
     let total = cumulated.f_narrow(1, vocab_size - 1, 1)?;
     let threshold =
         from_slice(uniform, &[n_rows as usize, 1], probabilities.device())?.f_mul(&total)?;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::Array2;
 use tch::{Kind, Tensor};
 
 use super::*;
+use crate::device::Device;
 use crate::model::{ModelOptions, Residency};
 use crate::tensors::to_matrix;
 use crate::testing::{Fixture, fixture};
@@ -15,69 +17,42 @@ use crate::weights::{OverlaidWeights, WeightTensor};
 struct Collected {
     hessians: BTreeMap<String, (Vec<String>, u64, Array2<f32>)>,
     fishers: BTreeMap<String, Vec<f32>>,
-    moments: BTreeMap<String, Vec<Array2<f32>>>,
     curvatures: BTreeMap<String, (Array2<f32>, Vec<f32>)>,
     resumed: bool,
 }
 
 impl StatisticsSink for Collected {
-    fn hessian(
-        &mut self,
-        key: &str,
-        linears: &[String],
-        n_tokens: u64,
-        h: Array2<f32>,
-    ) -> Result<()> {
-        assert!(
-            self.hessians
-                .insert(key.to_owned(), (linears.to_vec(), n_tokens, h))
-                .is_none()
-        );
+    fn put(&mut self, name: &str, statistic: Statistic) -> Result<(), BoxedError> {
+        let name = name.to_owned();
+        let is_new = match statistic {
+            Statistic::Hessian {
+                linears,
+                n_tokens,
+                values,
+            } => {
+                let hessian = (linears, n_tokens, values);
+                self.hessians.insert(name, hessian).is_none()
+            }
+            Statistic::OutputFisher(fisher) => self.fishers.insert(name, fisher).is_none(),
+            Statistic::Curvature { cols, rows } => {
+                self.curvatures.insert(name, (cols, rows)).is_none()
+            }
+        };
+        assert!(is_new);
         Ok(())
     }
 
-    fn output_fisher(&mut self, linear: &str, fisher: Vec<f32>) -> Result<()> {
-        assert!(self.fishers.insert(linear.to_owned(), fisher).is_none());
-        Ok(())
+    fn has(&self, kind: StatisticKind, name: &str) -> bool {
+        let is_there = match kind {
+            StatisticKind::Hessian => self.hessians.contains_key(name),
+            StatisticKind::OutputFisher => self.fishers.contains_key(name),
+            StatisticKind::Curvature => self.curvatures.contains_key(name),
+        };
+        self.resumed && is_there
     }
 
-    fn output_moments(&mut self, linear: &str, blocks: Vec<Array2<f32>>) -> Result<()> {
-        assert!(self.moments.insert(linear.to_owned(), blocks).is_none());
-        Ok(())
-    }
-
-    fn wants_output_moments(&self) -> bool {
-        true
-    }
-
-    fn has_output_moments(&self, linear: &str) -> bool {
-        self.resumed && self.moments.contains_key(linear)
-    }
-
-    fn curvature(&mut self, linear: &str, cols: Array2<f32>, rows: Vec<f32>) -> Result<()> {
-        let found = self.curvatures.insert(linear.to_owned(), (cols, rows));
-        assert!(found.is_none());
-        Ok(())
-    }
-
-    fn wants_curvature(&self) -> bool {
-        true
-    }
-
-    fn stored_hessian(&self, input_key: &str) -> Result<Option<Array2<f32>>> {
-        Ok(self.hessians.get(input_key).map(|(.., h)| h.clone()))
-    }
-
-    fn has_curvature(&self, linear: &str) -> bool {
-        self.resumed && self.curvatures.contains_key(linear)
-    }
-
-    fn has_hessian(&self, input_key: &str) -> bool {
-        self.resumed && self.hessians.contains_key(input_key)
-    }
-
-    fn has_output_fisher(&self, linear: &str) -> bool {
-        self.resumed && self.fishers.contains_key(linear)
+    fn hessian(&self, key: &str) -> Result<Option<Array2<f32>>, BoxedError> {
+        Ok(self.hessians.get(key).map(|(.., values)| values.clone()))
     }
 }
 
@@ -86,6 +61,7 @@ const OPTIONS: CalibrationOptions = CalibrationOptions {
     hessian_n_windows: 3,
     fisher_window: 6,
     fisher_n_windows: 4,
+    curvature: true,
     seed: 1,
     activation_bytes: 1 << 20,
 };
@@ -149,7 +125,7 @@ fn check_hessian(name: &str, linear: &str, readers: usize) {
 }
 
 #[test]
-fn output_moments_have_the_fisher_on_their_diagonal() {
+fn every_linear_of_a_block_has_a_curvature_where_it_is_wanted() {
     for name in ["llama", "gpt2"] {
         let Fixture {
             config,
@@ -158,30 +134,24 @@ fn output_moments_have_the_fisher_on_their_diagonal() {
             ..
         } = fixture(name);
         let model = LanguageModel::open(config, &weights, ModelOptions::default()).unwrap();
-        let found = run(&model, &tokens, &OPTIONS);
-        let n_linears: usize = (0..model.n_blocks())
-            .map(|block_idx| model.block(block_idx).unwrap().linears().len())
-            .sum();
-        assert_eq!(found.moments.len(), n_linears);
-        assert_eq!(found.curvatures.len(), n_linears);
-        for (linear, blocks) in &found.moments {
-            let [moments] = blocks.as_slice() else {
-                panic!("{linear}: one block")
-            };
-            let fisher = &found.fishers[linear];
-            let largest = fisher.iter().copied().fold(0.0, f32::max);
-            for (i, &expected) in fisher.iter().enumerate() {
-                assert!(
-                    (moments[[i, i]] - expected).abs() <= 1e-4 * largest,
-                    "{linear} {i}"
-                );
-                for k in 0..i {
-                    assert_eq!(moments[[i, k]], moments[[k, i]]);
-                    let bound = (moments[[i, i]] * moments[[k, k]]).sqrt();
-                    assert!(moments[[i, k]].abs() <= 1.0001 * bound + 1e-6 * largest);
-                }
-            }
+        let with = run(&model, &tokens, &OPTIONS);
+        let in_blocks = model.linears().unwrap().into_iter();
+        let expected: Vec<(String, usize, usize)> = in_blocks
+            .filter(|linear| linear.block_idx.is_some())
+            .map(|linear| (linear.weight_name, linear.n_in, linear.n_out))
+            .collect();
+        assert_eq!(with.curvatures.len(), expected.len());
+        for (name, n_in, n_out) in expected {
+            let (cols, rows) = &with.curvatures[&name];
+            assert_eq!((cols.dim(), rows.len()), ((n_in, n_in), n_out), "{name}");
         }
+        let without = CalibrationOptions {
+            curvature: false,
+            ..OPTIONS
+        };
+        let without = run(&model, &tokens, &without);
+        assert!(without.curvatures.is_empty());
+        assert_eq!(without.fishers, with.fishers);
     }
 }
 
@@ -453,15 +423,16 @@ fn refuses_short_texts_no_windows_and_nan() {
 struct Full;
 
 impl StatisticsSink for Full {
-    fn hessian(&mut self, key: &str, _: &[String], _: u64, _: Array2<f32>) -> Result<()> {
-        Err(Error::Sink {
-            name: key.to_owned(),
-            message: "full".to_owned(),
-        })
+    fn put(&mut self, _: &str, _: Statistic) -> Result<(), BoxedError> {
+        Err("full".into())
     }
 
-    fn output_fisher(&mut self, _: &str, _: Vec<f32>) -> Result<()> {
-        Ok(())
+    fn has(&self, _: StatisticKind, _: &str) -> bool {
+        false
+    }
+
+    fn hessian(&self, _: &str) -> Result<Option<Array2<f32>>, BoxedError> {
+        Ok(None)
     }
 }
 
@@ -476,7 +447,13 @@ fn stops_where_the_sink_refuses() {
     let model = LanguageModel::open(config, &weights, ModelOptions::default()).unwrap();
     let refused = calibrate(&model, &tokens, &OPTIONS, &mut Full, &mut ignore);
     let first = "model.layers.0.self_attn.q_proj.weight";
-    assert!(matches!(refused, Err(Error::Sink { name, .. }) if name == first));
+    let Err(Error::Sink { name, source }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(
+        (name.as_str(), source.to_string().as_str()),
+        (first, "full")
+    );
 }
 
 #[test]
@@ -493,4 +470,68 @@ fn an_encoder_has_a_fisher_only_with_a_head() {
         assert_eq!(found.fishers.len(), n_fishers, "{name}");
         assert!(found.hessians.len() >= 2 * 4);
     }
+}
+
+/// A folder with the fixture's checkpoint.
+fn folder(name: &str) -> tempfile::TempDir {
+    let fixtures = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/lm");
+    let dir = tempfile::tempdir().unwrap();
+    let shard = dir.path().join("model.safetensors");
+    std::fs::copy(fixtures.join(format!("{name}.safetensors")), shard).unwrap();
+    let described = std::fs::read_to_string(fixtures.join(format!("{name}.json"))).unwrap();
+    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+    let config = described["config"].to_string();
+    std::fs::write(dir.path().join("config.json"), config).unwrap();
+    dir
+}
+
+#[test]
+fn a_folder_gives_a_statistics_file_and_an_interrupted_run_continues() {
+    let dir = folder("gpt2");
+    let [whole, interrupted] = ["whole", "interrupted"].map(|name| dir.path().join(name));
+    let text = CalibrationText::SelfGenerated(4);
+    let run = |out: &std::path::Path, progress: &mut dyn FnMut(CalibrationStep)| {
+        calibrate_checkpoint(dir.path(), out, text, &OPTIONS, Device::Cpu, progress)
+    };
+    let mut steps = Vec::new();
+    let report = run(&whole, &mut |step| steps.push(step)).unwrap();
+    assert_eq!(steps[0], CalibrationStep::Generation(1, 4));
+    assert_eq!(steps.last(), Some(&CalibrationStep::Fisher(2, 2)));
+    assert_eq!(report.hessian_n_tokens, 3 * 8);
+
+    let statistics = nwc::Statistics::open(&whole).unwrap();
+    assert_eq!(statistics.info().text, "self-generated");
+    assert_eq!(statistics.info().n_fisher_tokens, 4 * 6);
+    let linear = "transformer.h.0.mlp.c_fc.weight";
+    assert!(statistics.is_transposed(linear));
+    let fingerprint = nwc::fingerprint(dir.path()).unwrap();
+    assert_eq!(statistics.info().fingerprint, fingerprint);
+
+    let stopped = std::panic::catch_unwind(|| {
+        run(&interrupted, &mut |step| {
+            if step == CalibrationStep::Hessian(2, 2) {
+                panic!("interrupted")
+            }
+        })
+    });
+    assert!(stopped.is_err() && !interrupted.exists());
+    run(&interrupted, &mut ignore).unwrap();
+    let bytes = |path| std::fs::read(path).unwrap();
+    assert!(bytes(&whole) == bytes(&interrupted));
+}
+
+#[test]
+fn a_folder_without_config_or_tokenizer_is_named() {
+    let dir = folder("llama");
+    let run = || {
+        let text = CalibrationText::Given("text");
+        let out = dir.path().join("out");
+        calibrate_checkpoint(dir.path(), &out, text, &OPTIONS, Device::Cpu, &mut ignore)
+    };
+    let missing = run().unwrap_err();
+    assert!(matches!(&missing, Error::Io { path, .. } if path.ends_with("tokenizer.json")));
+    std::fs::write(dir.path().join("config.json"), "{").unwrap();
+    let broken = run().unwrap_err();
+    assert!(matches!(&broken, Error::File { path, .. } if path.ends_with("config.json")));
+    assert!(std::error::Error::source(&broken).is_some());
 }

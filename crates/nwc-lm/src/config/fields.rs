@@ -23,7 +23,7 @@ impl<'a> Fields<'a> {
         Self { object }
     }
 
-    /// The value, where it is there and not null.
+    /// The value, unless it is absent or null.
     pub(super) fn get(&self, field: &str) -> Option<&'a Value> {
         self.object.get(field).filter(|value| !value.is_null())
     }
@@ -45,7 +45,7 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
-    /// A size: a whole number from 1.
+    /// A size: a positive integer.
     pub(super) fn extent(&self, field: &str) -> Result<usize> {
         self.optional_extent(field)?
             .ok_or_else(|| refused(field, "absent", "a whole number from 1"))
@@ -58,7 +58,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The number of blocks: a whole number from 1 to [`MAX_BLOCKS`].
+    /// The number of blocks: an integer from 1 to [`MAX_BLOCKS`].
     pub(super) fn block_count(&self, field: &str) -> Result<usize> {
         match self.extent(field)? {
             count if count <= MAX_BLOCKS => Ok(count),
@@ -66,7 +66,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number from 0.
+    /// A non-negative integer.
     pub(super) fn optional_count(&self, field: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(field) else {
             return Ok(None);
@@ -99,7 +99,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| refused(field, value, "true or false"))
     }
 
-    /// Refuses every value of a flag but `only`, which is also what an absent field means.
+    /// Refuses every value of a flag but `only`, which is also the default.
     pub(super) fn require_flag(&self, field: &str, only: bool) -> Result<()> {
         match self.flag(field, only)? {
             found if found == only => Ok(()),
@@ -107,7 +107,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses every text but `only`, which is also what an absent field means.
+    /// Refuses every text but `only`, which is also the default.
     pub(super) fn require_text(&self, field: &str, only: &str) -> Result<()> {
         match self.get(field) {
             Some(value) if value.as_str() != Some(only) => Err(refused(field, value, only)),
@@ -125,7 +125,7 @@ impl<'a> Fields<'a> {
         first.as_u64().and_then(|id| u32::try_from(id).ok())
     }
 
-    /// `dividend / divisor`, refusing the field where there is a remainder.
+    /// `dividend / divisor`; refuses the field if there is a remainder.
     pub(super) fn exact_quotient(
         &self,
         field: &str,

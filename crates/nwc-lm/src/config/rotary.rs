@@ -1,4 +1,4 @@
-//! Rotary positions: the base and the ways to stretch it that are in use.
+//! Rotary positions: the base, and the ways of stretching it.
 
 use super::fields::Fields;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ pub enum RopeScaling {
         /// The divisor.
         factor: f64,
     },
-    /// Llama 3.1: low frequencies divided, high ones kept, a ramp between.
+    /// Llama 3.1: low frequencies are divided, high ones kept, with a ramp in between.
     Llama3 {
         /// Divisor of the low frequencies.
         factor: f64,

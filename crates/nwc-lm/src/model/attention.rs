@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::names::NameTable;
 use crate::tensors::Loader;
 
-/// Keys and values of the positions already seen. Only for runs without gradients.
+/// Keys and values of the positions seen so far. Only for runs without gradients.
 #[derive(Debug, Default)]
 pub struct KvCache {
     /// `[B, kv_heads, capacity, head_dim]` each.
@@ -19,7 +19,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// Adds new positions and gives all of them.
+    /// Adds new positions and returns all of them.
     fn extend(&mut self, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
         let added = keys.size4()?.2;
         let start = self.n_positions;
@@ -61,7 +61,7 @@ impl KvCache {
 
 #[derive(Debug)]
 pub(crate) struct Attention {
-    /// q, k and v, or one matrix with all three below each other.
+    /// q, k and v, or one matrix with the three stacked.
     pub(crate) query_key_value: Vec<Linear>,
     pub(crate) output: Linear,
     pub(crate) query_key_norms: Option<(Norm, Norm)>,
@@ -136,7 +136,7 @@ impl Attention {
         })
     }
 
-    /// `[B, T, hidden]` to the same.
+    /// Maps `[B, T, hidden]` to `[B, T, hidden]`.
     pub(crate) fn forward(
         &self,
         hidden: &Tensor,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::names::NameTable;
 use crate::tensors::{Loader, all_finite, without_grad};
 
-/// The weights of one block, and how they act.
+/// One block: attention and feed-forward layer with their norms.
 #[derive(Debug)]
 pub struct Block {
     name: String,
@@ -20,7 +20,7 @@ pub struct Block {
     pub(crate) attention: Attention,
     pub(crate) feed_forward_norm: Norm,
     pub(crate) feed_forward: FeedForward,
-    /// BERT normalises each sum instead of each input.
+    /// BERT normalises after each addition instead of before each layer.
     norms_after: bool,
 }
 
@@ -44,13 +44,13 @@ impl Block {
         })
     }
 
-    /// What the names of the block's tensors start with.
+    /// The prefix of the names of the block's tensors.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The block's linears, in the order in which they run.
+    /// The block's linears in order of execution.
     #[must_use]
     pub fn linears(&self) -> Vec<&Linear> {
         let mut linears: Vec<&Linear> = self.attention.query_key_value.iter().collect();
@@ -59,14 +59,24 @@ impl Block {
         linears
     }
 
-    pub(crate) fn linears_mut(&mut self) -> Vec<&mut Linear> {
+    /// The block's linears in order of execution, mutable.
+    pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
         let mut linears: Vec<&mut Linear> = self.attention.query_key_value.iter_mut().collect();
         linears.push(&mut self.attention.output);
         linears.extend(self.feed_forward.linears_mut());
         linears
     }
 
-    pub(crate) fn norms(&self) -> Vec<&Norm> {
+    /// Number of linears, the first of [`Block::linears`], that produce queries, keys and values: 3, or 1 if one matrix
+    /// produces all three.
+    #[must_use]
+    pub fn n_query_key_value(&self) -> usize {
+        self.attention.query_key_value.len()
+    }
+
+    /// The block's norms.
+    #[must_use]
+    pub fn norms(&self) -> Vec<&Norm> {
         let mut norms = vec![&self.attention_norm, &self.feed_forward_norm];
         if let Some((query_norm, key_norm)) = &self.attention.query_key_norms {
             norms.extend([query_norm, key_norm]);
@@ -74,10 +84,10 @@ impl Block {
         norms
     }
 
-    /// Hidden states `[B, T, hidden]` in, the same out.
+    /// Maps hidden states `[B, T, hidden]` to hidden states of the same shape.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] where NaN or infinity comes out; what `tap` meets; [`Error::Torch`].
+    /// [`Error::NonFinite`] if the output contains NaN or infinity; errors of `tap`; [`Error::Torch`].
     pub fn forward(
         &self,
         hidden: &Tensor,

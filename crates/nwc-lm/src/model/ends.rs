@@ -1,4 +1,4 @@
-//! The two ends of a model: from tokens to hidden states, and from hidden states to logits.
+//! The two ends of a model: tokens to hidden states, and hidden states to logits.
 
 use tch::Tensor;
 
@@ -11,13 +11,13 @@ use crate::error::{Error, Result};
 use crate::names::NameTable;
 use crate::tensors::{Loader, all_finite};
 
-/// Tokens to hidden states.
+/// The embedding: maps tokens to hidden states.
 #[derive(Debug)]
 pub struct Embedding {
     tokens: Tensor,
     /// Learned positions, `[max_positions, hidden]`.
     positions: Option<Tensor>,
-    /// What BERT adds for the first segment, `[hidden]`.
+    /// BERT's embedding of the first segment, `[hidden]`.
     segment: Option<Tensor>,
     norm: Option<Norm>,
 }
@@ -56,7 +56,7 @@ impl Embedding {
         })
     }
 
-    /// Token identifiers `[B, T]` to hidden states `[B, T, hidden]`.
+    /// Maps token identifiers `[B, T]` to hidden states `[B, T, hidden]`.
     ///
     /// # Errors
     /// [`Error::NonFinite`], [`Error::Torch`].
@@ -82,11 +82,11 @@ impl Embedding {
     }
 }
 
-/// Hidden states to logits.
+/// The head: maps hidden states to logits.
 #[derive(Debug)]
 pub struct Head {
     final_norm: Option<Norm>,
-    /// What BERT's masked-token head does first.
+    /// The first part of BERT's masked-token head.
     transform: Option<(Linear, Activation, Norm)>,
     pub(crate) linear: Option<Linear>,
 }
@@ -145,13 +145,13 @@ impl Head {
         })
     }
 
-    /// Whether there are logits; else [`Head::forward`] gives the final hidden states.
+    /// Whether the model has logits; if not, [`Head::forward`] returns the final hidden states.
     #[must_use]
     pub fn has_logits(&self) -> bool {
         self.linear.is_some()
     }
 
-    /// The head's linears, in the order in which they run; the last one gives the logits.
+    /// The head's linears in order of execution; the last one produces the logits.
     #[must_use]
     pub fn linears(&self) -> Vec<&Linear> {
         self.transform
@@ -161,10 +161,10 @@ impl Head {
             .collect()
     }
 
-    /// What the last linear reads: the hidden states of the last block, normalised (and transformed in BERT).
+    /// The input of the last linear: the hidden states of the last block, normalised (and transformed in BERT).
     ///
     /// # Errors
-    /// What `tap` meets; [`Error::Torch`].
+    /// Errors of `tap`; [`Error::Torch`].
     pub fn features(&self, hidden: &Tensor, tap: &mut dyn Tap) -> Result<Tensor> {
         let mut hidden = match &self.final_norm {
             Some(norm) => norm.forward(hidden)?,
@@ -176,10 +176,10 @@ impl Head {
         Ok(hidden)
     }
 
-    /// Hidden states `[.., hidden]` of the last block to logits `[.., vocab]`.
+    /// Maps hidden states `[.., hidden]` of the last block to logits `[.., vocab]`.
     ///
     /// # Errors
-    /// What `tap` meets; [`Error::Torch`].
+    /// Errors of `tap`; [`Error::Torch`].
     pub fn forward(&self, hidden: &Tensor, tap: &mut dyn Tap) -> Result<Tensor> {
         let features = self.features(hidden, tap)?;
         match &self.linear {

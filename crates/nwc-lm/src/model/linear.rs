@@ -1,64 +1,67 @@
-//! A linear layer that can be listened to.
+//! A linear layer whose inputs and outputs can be tapped.
 
 use tch::Tensor;
 
+use super::norm::bias_name;
 use crate::error::Result;
 use crate::tensors::Loader;
 
-/// What identifies one linear layer of a model.
+/// The identity of a linear layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinearInfo {
     /// The weight's name in the checkpoint.
     pub weight_name: String,
-    /// Linears with the same key read the same input; it is the weight name of the first of them.
+    /// Linears that read the same input have the same key: the weight name of the first of them.
     pub input_key: String,
-    /// The block, from 0; absent for the output head.
+    /// The block, from 0; `None` for the head.
     pub block_idx: Option<usize>,
-    /// The expert, from 0, where the layer belongs to one.
+    /// The expert that the layer belongs to, from 0.
     pub expert_idx: Option<usize>,
     /// Input features.
     pub n_in: usize,
     /// Output features.
     pub n_out: usize,
-    /// The checkpoint stores the weight `[in, out]` (GPT-2). Everything in this crate is `[out, in]`.
+    /// Whether the checkpoint stores the weight as `[in, out]` (GPT-2). In this crate, it is `[out, in]`.
     pub transposed: bool,
 }
 
-/// Listens to the linears while a model runs.
+/// Sees the inputs and outputs of all linears while a model runs.
 pub trait Tap {
-    /// The input of a linear, `[.., in]`; every row is a token.
+    /// Receives the input of a linear, `[.., in]`; every row is a token.
     ///
     /// # Errors
-    /// Whatever the listener meets; it stops the run.
+    /// Any error; it stops the run.
     fn input(&mut self, linear: &LinearInfo, input: &Tensor) -> Result<()> {
         let _ = (linear, input);
         Ok(())
     }
 
-    /// The output of a linear, `[.., out]`, bias added.
+    /// Receives the output of a linear with its bias, `[.., out]`.
     ///
     /// # Errors
-    /// Whatever the listener meets; it stops the run.
+    /// Any error; it stops the run.
     fn output(&mut self, linear: &LinearInfo, output: &Tensor) -> Result<()> {
         let _ = (linear, output);
         Ok(())
     }
 }
 
-/// Listens to nothing.
+/// Ignores all inputs and outputs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoTap;
 
 impl Tap for NoTap {}
 
-/// A weight matrix, as it is or as a product with row scales.
+/// A weight matrix, plain or factored into row scales.
 #[derive(Debug)]
-pub(crate) enum LinearWeight {
+pub enum LinearWeight {
     /// `[out, in]`.
     Dense(Tensor),
-    /// `normalized` `[out, in]`, each row times its entry of `row_scales` `[out]`.
+    /// Each row of `normalized` times its row scale.
     Scaled {
+        /// `[out, in]`.
         normalized: Tensor,
+        /// `[out]`.
         row_scales: Tensor,
     },
 }
@@ -67,8 +70,10 @@ pub(crate) enum LinearWeight {
 #[derive(Debug)]
 pub struct Linear {
     pub(crate) info: LinearInfo,
-    pub(crate) weight: LinearWeight,
-    pub(crate) bias: Option<Tensor>,
+    /// The weight matrix.
+    pub weight: LinearWeight,
+    /// The bias, `[out]`, if the linear has one.
+    pub bias: Option<Tensor>,
 }
 
 impl Linear {
@@ -86,14 +91,23 @@ impl Linear {
         })
     }
 
-    /// Which linear this is.
+    /// The identity of this linear.
     #[must_use]
     pub fn info(&self) -> &LinearInfo {
         &self.info
     }
 
-    /// The matrix `[out, in]` as it acts.
-    pub(crate) fn effective_weight(&self) -> Result<Tensor> {
+    /// The name that a bias of this linear has in the checkpoint.
+    #[must_use]
+    pub fn bias_name(&self) -> String {
+        bias_name(&self.info.weight_name)
+    }
+
+    /// The weight matrix, `[out, in]`, with row scales multiplied in.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`].
+    pub fn effective_weight(&self) -> Result<Tensor> {
         match &self.weight {
             LinearWeight::Dense(weight) => Ok(weight.shallow_clone()),
             LinearWeight::Scaled {

@@ -7,12 +7,13 @@ use crate::tensors::Loader;
 
 /// A norm over the last axis.
 #[derive(Debug)]
-pub(crate) struct Norm {
+pub struct Norm {
     /// The weight's name in the checkpoint.
-    pub(crate) weight_name: String,
-    pub(crate) weight: Tensor,
-    /// LayerNorm's bias; an RMS norm has none.
-    pub(crate) bias: Option<Tensor>,
+    pub weight_name: String,
+    /// `[width]`.
+    pub weight: Tensor,
+    /// LayerNorm's bias, `[width]`; an RMS norm has none.
+    pub bias: Option<Tensor>,
     eps: f64,
 }
 
@@ -34,7 +35,7 @@ impl Norm {
         })
     }
 
-    /// A LayerNorm from `{name}.weight` and `{name}.bias`; very old BERT files call them gamma and beta.
+    /// A LayerNorm from `{name}.weight` and `{name}.bias`; very old BERT files name them gamma and beta.
     pub(crate) fn load_layer(
         loader: &Loader<'_>,
         name: &str,
@@ -58,8 +59,9 @@ impl Norm {
         })
     }
 
-    /// The bias's name in the checkpoint.
-    pub(crate) fn bias_name(&self) -> String {
+    /// The name that a bias of this norm has in the checkpoint.
+    #[must_use]
+    pub fn bias_name(&self) -> String {
         match self.weight_name.strip_suffix("gamma") {
             Some(stem) => format!("{stem}beta"),
             None => bias_name(&self.weight_name),
@@ -81,7 +83,7 @@ impl Norm {
     }
 }
 
-/// The name of the bias beside a weight.
+/// The name of the bias that belongs to a weight.
 pub(crate) fn bias_name(weight_name: &str) -> String {
     format!(
         "{}bias",

@@ -1,4 +1,4 @@
-//! What depends on the positions only: rotations and masks, shared by all blocks.
+//! Rotations and masks, which depend only on the positions and are shared by all blocks.
 
 use tch::{Kind, Tensor};
 
@@ -65,7 +65,7 @@ impl Sequence {
         Ok(heads.f_mul(cos)?.f_add(&turned.f_mul(sin)?)?)
     }
 
-    /// Attention over `keys` and `values` `[B, heads, start + n_tokens, head_dim]`, seeing `window` positions back.
+    /// Attention over `keys` and `values` `[B, heads, start + n_tokens, head_dim]`, limited to the last `window` positions.
     pub(crate) fn attend(
         &self,
         query: &Tensor,
@@ -95,7 +95,7 @@ impl Sequence {
         Ok(attended)
     }
 
-    /// True where query `i` sees key `j`: j ≤ i and, in a window of w, j > i − w.
+    /// True if query `i` attends to key `j`: j ≤ i and, in a window of w, j > i − w.
     fn mask(&self, window: Option<usize>) -> Result<Tensor> {
         let n_keys = (self.start + self.n_tokens) as i64;
         let options = (Kind::Bool, self.device);

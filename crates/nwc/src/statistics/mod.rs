@@ -2,7 +2,6 @@
 //!
 //! A safetensors file: `hessian.{key}` holds the lower triangle of `E[x xᵀ]`, row by row, f32, once for
 //! all linears that share the input; `fisher.{tensor}` holds `E[g²]` of a linear's output, f32;
-//! `moments.{tensor}` holds the lower triangles of the diagonal blocks of `E[g gᵀ]`, one after the other, f32;
 //! `curvature.{tensor}` holds the lower triangle of the columns' curvature, `row_curvature.{tensor}` the rows', both f32,
 //! see [`nwc_compensate::Curvature`];
 //! `__metadata__["nwc_statistics"]` is the JSON of [`StatisticsInfo`].
@@ -12,12 +11,14 @@ mod writer;
 
 use std::collections::BTreeMap;
 
+use nwc_format::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use reader::Statistics;
 pub use writer::StatisticsWriter;
 
-/// Version of the statistics file; version 1 had no `moments`, version 2 no `curvature`.
+/// Version of the statistics file; versions 1 and 2 had no `curvature`, versions 2 and 3 could hold `moments`, which no
+/// longer serve.
 pub(crate) const STATISTICS_VERSION: u32 = 3;
 /// Key of the metadata entry.
 pub(crate) const STATISTICS_KEY: &str = "nwc_statistics";
@@ -38,9 +39,13 @@ pub struct StatisticsInfo {
     pub n_fisher_tokens: u64,
     /// Key of the Hessian of each linear, by the name of its weight tensor.
     pub linears: BTreeMap<String, HessianEntry>,
-    /// Rows of each block of a linear's output moments, by the name of its weight tensor.
-    #[serde(default)]
-    pub output_blocks: BTreeMap<String, Vec<usize>>,
+}
+
+impl StatisticsInfo {
+    /// What [`StatisticsInfo::text`] says of this text.
+    pub fn digest_of(text: &str) -> String {
+        Digest::of(text.as_bytes()).to_string()
+    }
 }
 
 /// Which Hessian a linear has.

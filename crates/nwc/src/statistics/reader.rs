@@ -40,19 +40,19 @@ impl Statistics {
                 "no {STATISTICS_KEY} entry: it holds something else"
             ))
         })?;
-        let version: u64 = serde_json::from_str::<serde_json::Value>(json)
-            .ok()
-            .and_then(|v| v.get("version")?.as_u64())
-            .unwrap_or(0);
+        let broken = |source| Error::Json {
+            path: path.into(),
+            source,
+        };
+        let mut json: serde_json::Value = serde_json::from_str(json).map_err(broken)?;
+        let version = json.get("version").and_then(|v| v.as_u64()).unwrap_or(0);
         if !(1..=u64::from(STATISTICS_VERSION)).contains(&version) {
             return Err(wrong(format!(
                 "version {version}, this nwc reads 1 to {STATISTICS_VERSION}"
             )));
         }
-        let info = serde_json::from_str(json).map_err(|source| Error::Json {
-            path: path.into(),
-            source,
-        })?;
+        ignore_moments(path, &mut json);
+        let info = serde_json::from_value(json).map_err(broken)?;
         let mut tensors = HashMap::new();
         for entry in header.entries() {
             if entry.dtype != DType::F32 {
@@ -189,5 +189,19 @@ impl Statistics {
             Some(at) => Err(wrong(format!("{key} holds {} at {at}", values[at]))),
             None => Ok(values),
         }
+    }
+}
+
+/// Takes the description of output moments out of a file's `info`: earlier versions wrote them for feedback between rows.
+fn ignore_moments(path: &Path, info: &mut serde_json::Value) {
+    let blocks = info
+        .as_object_mut()
+        .and_then(|fields| fields.remove("output_blocks"));
+    let is_empty = |blocks: &serde_json::Value| blocks.as_object().is_some_and(|b| b.is_empty());
+    if blocks.is_some_and(|blocks| !is_empty(&blocks)) {
+        tracing::warn!(
+            "{}: the output moments in these statistics are no longer used",
+            path.display()
+        );
     }
 }

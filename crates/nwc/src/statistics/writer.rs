@@ -40,9 +40,6 @@ struct Part {
     /// Names of the linears' weight tensors, for a Hessian.
     linears: Vec<String>,
     n_tokens: u64,
-    /// Rows of each block, for output moments.
-    #[serde(default)]
-    blocks: Vec<usize>,
 }
 
 impl StatisticsWriter {
@@ -126,7 +123,6 @@ impl StatisticsWriter {
             len: triangle.len(),
             linears: linears.to_vec(),
             n_tokens,
-            blocks: Vec::new(),
         };
         self.add(part, triangle.into_iter())
     }
@@ -160,30 +156,6 @@ impl StatisticsWriter {
     /// [`Error::Io`] where the disk refuses.
     pub fn output_fisher(&mut self, linear: &str, fisher: &[f32]) -> Result<()> {
         self.add_vector(format!("fisher.{linear}"), fisher)
-    }
-
-    /// Whether the output moments of this linear are there already.
-    pub fn has_output_moments(&self, linear: &str) -> bool {
-        self.has(&format!("moments.{linear}"))
-    }
-
-    /// Adds the diagonal blocks of `E[g gᵀ]` of the outputs of the linear whose weight tensor is `linear`.
-    ///
-    /// # Errors
-    /// [`Error::Io`] where the disk refuses; [`Error::Argument`] where a block is not square.
-    pub fn output_moments(&mut self, linear: &str, blocks: &[Array2<f32>]) -> Result<()> {
-        let mut triangles = Vec::new();
-        for block in blocks {
-            triangles.extend(triangle("shape of the output moments", block.view())?);
-        }
-        let part = Part {
-            name: format!("moments.{linear}"),
-            len: triangles.len(),
-            linears: Vec::new(),
-            n_tokens: 0,
-            blocks: blocks.iter().map(Array2::nrows).collect(),
-        };
-        self.add(part, triangles.into_iter())
     }
 
     /// Whether the curvature of this linear is there already.
@@ -233,14 +205,6 @@ impl StatisticsWriter {
                 linears.insert(linear.clone(), entry);
             }
         }
-        let output_blocks = self
-            .parts
-            .iter()
-            .filter_map(|part| {
-                let linear = part.name.strip_prefix("moments.")?;
-                Some((linear.to_owned(), part.blocks.clone()))
-            })
-            .collect();
         let info = StatisticsInfo {
             version: STATISTICS_VERSION,
             fingerprint,
@@ -248,7 +212,6 @@ impl StatisticsWriter {
             n_tokens,
             n_fisher_tokens,
             linears,
-            output_blocks,
         };
         let metadata = BTreeMap::from([(STATISTICS_KEY.to_owned(), json!(info).to_string())]);
         self.assemble(&metadata)?;
@@ -293,7 +256,6 @@ impl StatisticsWriter {
             len: values.len(),
             linears: Vec::new(),
             n_tokens: 0,
-            blocks: Vec::new(),
         };
         self.add(part, values.iter().copied())
     }
@@ -352,8 +314,6 @@ mod tests {
             assert_eq!(writer.stored_hessian("a").unwrap().unwrap(), hessian);
             assert_eq!(writer.stored_hessian("b").unwrap(), None);
             writer.output_fisher("w", &[1.0, 2.0, 3.0]).unwrap();
-            let blocks = [arr2(&[[2.0, 0.5], [0.5, 1.0]]), arr2(&[[4.0]])];
-            writer.output_moments("w", &blocks).unwrap();
             let rows = [3.0, 4.0, 5.0];
             writer.curvature("w", hessian.view(), &rows).unwrap();
             writer.finish("f".into(), "t".into(), 10, 20).unwrap();
@@ -385,5 +345,34 @@ mod tests {
         drop(StatisticsWriter::create(&path, &json!({"seed": 1})).unwrap());
         let err = StatisticsWriter::create(&path, &json!({"seed": 2})).unwrap_err();
         assert!(err.to_string().contains("another run"), "{err}");
+    }
+
+    #[test]
+    fn output_moments_of_an_earlier_version_are_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let tensors = [
+            ("fisher.w".to_owned(), DType::F32, vec![2]),
+            ("moments.w".to_owned(), DType::F32, vec![3]),
+        ];
+        let info = |blocks: Value| {
+            let info = json!({"version": 2, "fingerprint": "f", "text": "t", "n_tokens": 1, "n_fisher_tokens": 1,
+                "linears": {}, "output_blocks": blocks});
+            BTreeMap::from([(STATISTICS_KEY.to_owned(), info.to_string())])
+        };
+        for blocks in [json!({"w": [2]}), json!({}), json!(null), json!("anything")] {
+            let metadata = info(blocks);
+            let reserve = plain_header_bytes(&tensors, &metadata).unwrap();
+            let file = fs::File::create(&path).unwrap();
+            let mut writer = PlainWriter::new(file, reserve).unwrap();
+            for (name, dtype, shape) in &tensors {
+                let bytes = vec![0u8; 4 * shape[0]];
+                writer.tensor(name, *dtype, shape, &bytes).unwrap();
+            }
+            writer.finish(&metadata).unwrap();
+            let statistics = Statistics::open(&path).unwrap();
+            let layer = statistics.layer("w", 2, 5).unwrap().unwrap();
+            assert_eq!(layer.output_fisher.unwrap(), [0.0, 0.0]);
+        }
     }
 }

@@ -5,16 +5,18 @@ use std::slice;
 
 use anyhow::Context;
 use nwc_lm::{
-    Evaluation, EvaluationOptions, ModelOptions, ZeroShot, evaluate, parse_choice_items, zero_shot,
+    CheckpointWeights, Evaluation, EvaluationOptions, ModelOptions, ZeroShot, evaluate,
+    parse_choice_items, zero_shot,
 };
 use serde::Serialize;
 use serde_json::json;
 
-use super::source::{Weights, device, read_text};
+use super::read_text;
 use crate::args::EvalArgs;
 use crate::outcome::{Outcome, print};
+use crate::progress::Steps;
 
-/// What is printed as JSON.
+/// The report as JSON has it.
 #[derive(Debug, Serialize)]
 struct Report {
     n_windows: usize,
@@ -34,16 +36,18 @@ struct Report {
 
 pub(crate) fn run(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let options = ModelOptions {
-        device: device(&args.device)?,
+        device: args.device.into(),
         ..ModelOptions::default()
     };
-    let weights = Weights::open(&args.model)?;
-    let reference_weights = args.reference.as_deref().map(Weights::open).transpose()?;
+    let weights = CheckpointWeights::open(&args.model)?;
+    let reference = args.reference.as_deref();
+    let reference_weights = reference.map(CheckpointWeights::open).transpose()?;
     let model = weights.model(options)?;
     let reference = reference_weights
         .as_ref()
         .map(|r| r.model(options))
         .transpose()?;
+    let bar = Steps::new(quiet);
     if let Some(text) = &args.text {
         let tokens = weights
             .tokenizer()?
@@ -60,20 +64,18 @@ pub(crate) fn run(args: &EvalArgs, quiet: bool) -> anyhow::Result<Outcome> {
                 window: args.ctx,
                 max_tokens: args.max_tokens,
             },
-            &mut |done, of| {
-                if !quiet {
-                    tracing::info!(done, of, "windows");
-                }
-            },
+            &mut |done, of| bar.show("windows", done, of),
         )?;
+        bar.finish();
         report(&Report::from(evaluation), args.json)?;
     }
     if let Some(path) = &args.zero_shot {
         let items = parse_choice_items(&read_text(slice::from_ref(path))?)
             .with_context(|| path.display().to_string())?;
         let result = zero_shot(&model, &weights.tokenizer()?, &items, &mut |done, of| {
-            tracing::info!(done, of, "items");
+            bar.show("questions", done, of);
         })?;
+        bar.finish();
         report_choices(&result, args.json)?;
     }
     Ok(Outcome::Done)
@@ -129,7 +131,7 @@ fn report(report: &Report, as_json: bool) -> anyhow::Result<()> {
         None => out.push('\n'),
     }
     if let (Some(kl), Some(error)) = (report.kl, report.kl_standard_error) {
-        writeln!(out, "KL              {kl:.5} ± {error:.5} nats a token")?;
+        writeln!(out, "KL              {kl:.5} ± {error:.5} nats per token")?;
     }
     if let Some(kl) = report.kl_99_percent {
         writeln!(out, "99 % KL         {kl:.5}")?;

@@ -6,11 +6,11 @@ use nwc::DecodeOptions;
 use nwc_lm::Device;
 use nwc_train::TorchBackend;
 
-use super::source::device;
+use crate::args;
 
-/// How tensors are decoded with `--device name`: plain Rust on the processor, LibTorch elsewhere.
-pub(crate) fn decode_options(name: &str) -> anyhow::Result<DecodeOptions> {
-    match device(name)? {
+/// How tensors are decoded with `--device`: in plain Rust on the processor, with LibTorch elsewhere.
+pub(crate) fn decode_options(device: args::Device) -> anyhow::Result<DecodeOptions> {
+    match device.into() {
         Device::Cpu => Ok(DecodeOptions::default()),
         device => on(device),
     }
@@ -84,16 +84,17 @@ mod tests {
 
     #[test]
     fn the_processor_needs_no_libtorch() {
-        assert!(decode_options("cpu").unwrap().synthesis.is_none());
+        assert!(
+            decode_options(args::Device::Cpu)
+                .unwrap()
+                .synthesis
+                .is_none()
+        );
     }
 
     #[test]
     fn devices_that_are_not_there_are_named() {
-        let error = decode_options("cuda:4096").unwrap_err();
+        let error = decode_options(args::Device::Cuda(4096)).unwrap_err();
         assert!(error.to_string().contains("cuda:4096"), "{error}");
-        for name in ["tpu", "cuda:", "cuda:x", "cuda:-1"] {
-            let error = decode_options(name).unwrap_err();
-            assert!(error.to_string().contains(name), "{error}");
-        }
     }
 }

@@ -7,10 +7,10 @@ use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nwc_train::{DeviceChoice, TrainConfig, TrainProgress, Trainer, TrainingData};
 
-use crate::args::TrainArgs;
+use crate::args::{Device, TrainArgs};
 use crate::outcome::Outcome;
 
-/// Steps between two checkpoints: some seconds for the small presets.
+/// Steps between two checkpoints: a few seconds with the small presets.
 const CHECKPOINT_EVERY: usize = 100;
 
 pub(crate) fn run(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
@@ -22,13 +22,13 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
         .with_context(|| format!("--preset is {}, allowed: paper, small, tiny", args.preset))?;
     config.seed = args.seed;
     config.codec.n_states = args.states;
-    config.device = device(&args.device)?;
+    config.device = device(args.device)?;
     if let Some(steps) = args.steps {
         ensure!(steps > 0, "--steps is 0, allowed: 1 and more");
         config = config.with_steps(steps);
     }
     config.validate()?;
-    let data = training_data(&args.in_dir, &args.preset)?;
+    let data = training_data(&args.model, &args.preset)?;
     let mut trainer = match &args.resume {
         Some(file) if file.exists() => {
             let bytes =
@@ -68,10 +68,10 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Writes the codec in `file` for another number of states, and what it costs beside it as .json.
+/// Writes the codec in `file` rebuilt for another number of states, and its measurements beside it as .json.
 fn refreeze(args: &TrainArgs, file: &Path) -> anyhow::Result<Outcome> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let data = training_data(&args.in_dir, "small")?;
+    let data = training_data(&args.model, "small")?;
     let (codec, levels) = nwc_train::refreeze(&bytes, args.states, &data)
         .with_context(|| file.display().to_string())?;
     nwc::write_file(&args.out, &codec.to_bytes()?)?;
@@ -83,7 +83,7 @@ fn refreeze(args: &TrainArgs, file: &Path) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Linear weights, rows normalised; for the paper's preset raw and scaled as a whole (METHOD 2.5).
+/// Linear weights with normalised rows; for the paper's preset (arXiv 2510.11234), raw weights scaled as a whole.
 fn training_data(dir: &Path, preset: &str) -> anyhow::Result<TrainingData> {
     let is_paper = preset == "paper";
     let mut matrices = Vec::new();
@@ -95,14 +95,14 @@ fn training_data(dir: &Path, preset: &str) -> anyhow::Result<TrainingData> {
     Ok(if is_paper { data.standardized()? } else { data })
 }
 
-/// `cpu`, `cuda` or `auto`.
-pub(crate) fn device(name: &str) -> anyhow::Result<DeviceChoice> {
-    Ok(match name {
-        "cpu" => DeviceChoice::Cpu,
-        "cuda" => DeviceChoice::Cuda,
-        "auto" => DeviceChoice::Auto,
-        _ => bail!("--device is {name}, allowed: cpu, cuda, auto"),
-    })
+/// Training knows no other CUDA device than the first.
+fn device(device: Device) -> anyhow::Result<DeviceChoice> {
+    match device {
+        Device::Cpu => Ok(DeviceChoice::Cpu),
+        Device::Cuda(0) => Ok(DeviceChoice::Cuda),
+        Device::Auto => Ok(DeviceChoice::Auto),
+        other => bail!("--device is {other}, allowed for training: cpu, cuda, auto"),
+    }
 }
 
 fn progress_bar(trainer: &Trainer<'_>, quiet: bool) -> ProgressBar {

@@ -1,37 +1,36 @@
 //! Adam on a block's parameters until the validation loss stops falling.
 
+use nwc_lm::{Block, NoTap, Sequence};
 use tch::{Kind, Reduction, Tensor};
 
-use super::RecoveryOptions;
-use super::adam::Adam;
-use super::parameters::Parameter;
-use super::snapshot::Snapshot;
+use crate::adam::Adam;
+use crate::blocks::BlockOptions;
 use crate::error::{Error, Result};
-use crate::model::{Block, NoTap, Sequence};
-use crate::tensors::without_grad;
+use crate::parameters::Parameter;
+use crate::snapshot::Snapshot;
 
-/// One window: what the original block reads and gives, `[1, T, hidden]` each.
+/// One window: the original block's input and output, `[1, T, hidden]` each.
 #[derive(Debug)]
-pub(super) struct Example {
-    pub(super) input: Tensor,
-    pub(super) target: Tensor,
+pub(crate) struct Example {
+    pub(crate) input: Tensor,
+    pub(crate) target: Tensor,
 }
 
-/// What tuning did.
+/// The outcome of tuning.
 #[derive(Debug)]
-pub(super) struct Tuned {
-    pub(super) loss_before: f64,
-    pub(super) loss_after: f64,
-    pub(super) n_epochs: usize,
+pub(crate) struct Tuned {
+    pub(crate) loss_before: f64,
+    pub(crate) loss_after: f64,
+    pub(crate) n_epochs: usize,
 }
 
 /// Tunes `parameters`, which share their storage with `block`, and leaves the best state in them.
-pub(super) fn tune(
+pub(crate) fn tune(
     block: &Block,
     sequence: &Sequence,
     parameters: &[Parameter],
     (train, validation): (&[Example], &[Example]),
-    options: &RecoveryOptions,
+    options: &BlockOptions,
 ) -> Result<Tuned> {
     let loss_before = mean_loss(block, sequence, validation, options.batch_windows)?;
     let mut tuned = Tuned {
@@ -45,7 +44,7 @@ pub(super) fn tune(
         .map(|parameter| &parameter.tensor)
         .collect();
     let mut best = Snapshot::of(&wanted)?;
-    let mut adam = Adam::new(wanted.iter().copied())?;
+    let mut adam = Adam::new(&wanted)?;
     while tuned.n_epochs < options.n_epochs && n_worse < options.patience.max(1) {
         for batch in train.chunks(options.batch_windows) {
             let loss = batch_loss(block, sequence, batch)?;
@@ -54,12 +53,12 @@ pub(super) fn tune(
                 .iter()
                 .zip(&gradients)
                 .map(|(tensor, gradient)| (*tensor, gradient, options.learning_rate));
-            without_grad(|| adam.step(steps))?;
+            adam.step(steps)?;
         }
         tuned.n_epochs += 1;
-        // A step that was too long shows as NaN here and is dropped like any other bad one.
+        // Too long a step shows as NaN here; it is dropped like any other that made things worse.
         let loss = match mean_loss(block, sequence, validation, options.batch_windows) {
-            Err(Error::NonFinite { .. }) => f64::INFINITY,
+            Err(Error::Model(nwc_lm::Error::NonFinite { .. })) => f64::INFINITY,
             other => other?,
         };
         if loss < tuned.loss_after {
@@ -94,7 +93,7 @@ fn mean_loss(
 ) -> Result<f64> {
     let mut sum = 0.0;
     for batch in examples.chunks(batch_windows) {
-        let loss = without_grad(|| batch_loss(block, sequence, batch))?;
+        let loss = tch::no_grad(|| batch_loss(block, sequence, batch))?;
         sum += loss.f_to_kind(Kind::Double)?.f_double_value(&[])? * batch.len() as f64;
     }
     Ok(sum / examples.len().max(1) as f64)

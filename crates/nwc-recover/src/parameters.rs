@@ -1,29 +1,29 @@
-//! What of a block is tuned, and under which names.
+//! The tensors of a block that are tuned, and their names.
 
+use nwc_lm::{Block, LinearWeight};
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::model::{Block, LinearWeight, bias_name};
 
 /// One tensor that the optimiser changes in place.
 #[derive(Debug)]
-pub(super) struct Parameter {
+pub(crate) struct Parameter {
     /// The name in the checkpoint; for row scales the weight's.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Shares its storage with the block.
-    pub(super) tensor: Tensor,
+    pub(crate) tensor: Tensor,
     /// The checkpoint stores it `[in, out]`.
-    pub(super) transposed: bool,
-    pub(super) is_row_scale: bool,
+    pub(crate) transposed: bool,
+    pub(crate) is_row_scale: bool,
 }
 
 /// Norms, biases, uncoded weights and row scales of `block`, recording gradients from here on.
-pub(super) fn trainable(block: &Block) -> Result<Vec<Parameter>> {
+pub(crate) fn trainable(block: &Block) -> Result<Vec<Parameter>> {
     collect(block, true)
 }
 
 /// Norms, biases and row scales of `block`, recording gradients from here on.
-pub(super) fn scales_and_norms(block: &Block) -> Result<Vec<Parameter>> {
+pub(crate) fn scales_and_norms(block: &Block) -> Result<Vec<Parameter>> {
     collect(block, false)
 }
 
@@ -58,7 +58,7 @@ fn collect(block: &Block, dense: bool) -> Result<Vec<Parameter>> {
             }
         }
         if let Some(bias) = &linear.bias {
-            add(bias_name(&info.weight_name), bias, false, false)?;
+            add(linear.bias_name(), bias, false, false)?;
         }
     }
     Ok(parameters)

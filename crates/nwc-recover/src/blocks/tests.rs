@@ -1,11 +1,11 @@
-//! Recovery with plain rounding as the quantiser.
+//! Block recovery with plain rounding as the codec.
+
+use nwc_lm::ModelOptions;
 
 use super::*;
-use crate::generate::generate;
-use crate::model::ModelOptions;
-use crate::testing::{Fixture, fixture};
+use crate::testing::{Fixture, fixture, round, text};
 
-const OPTIONS: RecoveryOptions = RecoveryOptions {
+const OPTIONS: BlockOptions = BlockOptions {
     window: 16,
     n_train_windows: 16,
     n_validation_windows: 8,
@@ -14,25 +14,6 @@ const OPTIONS: RecoveryOptions = RecoveryOptions {
     learning_rate: 1e-3,
     patience: 2,
 };
-
-/// Rounds each row to steps of half its root mean square.
-fn round(weights: &Array2<f32>) -> QuantizedLinear {
-    let rms =
-        |row: ndarray::ArrayView1<'_, f32>| (row.dot(&row) / row.len() as f32).sqrt().max(1e-6);
-    let row_scales: Vec<f32> = weights.rows().into_iter().map(rms).collect();
-    let mut normalized = weights.clone();
-    for (mut row, scale) in normalized.rows_mut().into_iter().zip(&row_scales) {
-        row.mapv_inplace(|weight| (weight / scale * 2.0).round() / 2.0);
-    }
-    QuantizedLinear {
-        normalized,
-        row_scales,
-    }
-}
-
-fn text(model: &LanguageModel<'_>) -> Vec<u32> {
-    generate(model, 24, 16, 3, &mut |_, _| ()).unwrap().concat()
-}
 
 #[track_caller]
 fn check(name: &str, expected_order: &[&str]) {
@@ -44,7 +25,7 @@ fn check(name: &str, expected_order: &[&str]) {
     let mut seen = Vec::new();
     let mut recover = |options| {
         seen.clear();
-        let mut recovery = Recovery::new(&model, &tokens, options).unwrap();
+        let mut recovery = BlockRecovery::new(&model, &tokens, options).unwrap();
         recovery.skip_block().unwrap();
         assert_eq!(recovery.next_block_idx(), Some(1));
         let recovered = recovery
@@ -56,11 +37,11 @@ fn check(name: &str, expected_order: &[&str]) {
         assert_eq!(recovery.next_block_idx(), None);
         assert!(matches!(
             recovery.skip_block(),
-            Err(Error::BlockIndex { .. })
+            Err(Error::Model(nwc_lm::Error::BlockIndex { .. }))
         ));
         recovered
     };
-    let untuned = recover(RecoveryOptions {
+    let untuned = recover(BlockOptions {
         n_epochs: 0,
         ..OPTIONS
     });
@@ -139,7 +120,7 @@ fn the_result_is_what_was_measured() {
     } = fixture("gpt2");
     let model = LanguageModel::open(config.clone(), &weights, ModelOptions::default()).unwrap();
     let tokens = text(&model);
-    let mut recovery = Recovery::new(&model, &tokens, OPTIONS).unwrap();
+    let mut recovery = BlockRecovery::new(&model, &tokens, OPTIONS).unwrap();
     let recovered = recovery
         .recover_block(&mut |_, weights| Ok(Some(round(weights))))
         .unwrap();
@@ -190,35 +171,35 @@ fn refuses_bad_options_short_texts_and_unfit_results() {
     } = fixture("llama");
     let model = LanguageModel::open(config, &weights, ModelOptions::default()).unwrap();
     let tokens = text(&model);
-    let new = |tokens: &[u32], options| Recovery::new(&model, tokens, options).map(|_| ());
+    let new = |tokens: &[u32], options| BlockRecovery::new(&model, tokens, options).map(|_| ());
     assert!(matches!(
         new(&tokens[1..], OPTIONS),
-        Err(Error::TextTooShort {
+        Err(Error::Model(nwc_lm::Error::TextTooShort {
             n_tokens: 383,
             window: 384
-        })
+        }))
     ));
     for options in [
-        RecoveryOptions {
+        BlockOptions {
             n_train_windows: 0,
             ..OPTIONS
         },
-        RecoveryOptions {
+        BlockOptions {
             n_validation_windows: 0,
             ..OPTIONS
         },
-        RecoveryOptions {
+        BlockOptions {
             batch_windows: 0,
             ..OPTIONS
         },
-        RecoveryOptions {
+        BlockOptions {
             learning_rate: f64::NAN,
             ..OPTIONS
         },
     ] {
         assert!(matches!(new(&tokens, options), Err(Error::Argument { .. })));
     }
-    let mut recovery = Recovery::new(&model, &tokens, OPTIONS).unwrap();
+    let mut recovery = BlockRecovery::new(&model, &tokens, OPTIONS).unwrap();
     let short = |_: &str, weights: &Array2<f32>| {
         Ok(Some(QuantizedLinear {
             normalized: weights.clone(),
@@ -227,7 +208,7 @@ fn refuses_bad_options_short_texts_and_unfit_results() {
     };
     assert!(matches!(
         recovery.recover_block(&mut { short }),
-        Err(Error::Quantizer { .. })
+        Err(Error::CodedShape { .. })
     ));
     let nan = |_: &str, weights: &Array2<f32>| {
         let row_scales = vec![f32::NAN; weights.nrows()];
@@ -238,79 +219,8 @@ fn refuses_bad_options_short_texts_and_unfit_results() {
     };
     assert!(matches!(
         recovery.recover_block(&mut { nan }),
-        Err(Error::Quantizer { .. })
+        Err(Error::CodedNonFinite { .. })
     ));
     // A failed block can be tried again.
     assert_eq!(recovery.next_block_idx(), Some(0));
-}
-
-#[test]
-fn tuned_scales_lower_the_divergence() {
-    use crate::weights::OverlaidWeights;
-    use std::collections::BTreeSet;
-    let Fixture {
-        config, weights, ..
-    } = fixture("llama");
-    let model = LanguageModel::open(config.clone(), &weights, ModelOptions::default()).unwrap();
-    let tokens = text(&model);
-    let mut replaced = BTreeMap::new();
-    for linear in model.linears().unwrap() {
-        let original = weights.tensors[&linear.weight_name].clone();
-        let matrix = Array2::from_shape_vec((linear.n_out, linear.n_in), original.data).unwrap();
-        let QuantizedLinear {
-            normalized,
-            row_scales,
-        } = round(&matrix);
-        let decoded = normalized * &ndarray::Array1::from(row_scales).insert_axis(ndarray::Axis(1));
-        let data = decoded.iter().copied().collect();
-        let shape = original.shape;
-        replaced.insert(linear.weight_name, WeightTensor { shape, data });
-    }
-    let coded: BTreeSet<String> = replaced.keys().cloned().collect();
-    let decoded = OverlaidWeights {
-        base: &weights,
-        replaced,
-    };
-    let student = LanguageModel::open(config, &decoded, ModelOptions::default()).unwrap();
-    let options = ScaleTuningOptions {
-        window: 16,
-        n_train_windows: 16,
-        n_validation_windows: 8,
-        learning_rate: 1e-2,
-        validate_every: 8,
-    };
-    let run = |options| tune_scales(&model, &student, &coded, &tokens, &options, &mut |_, _| ());
-    let tuned = run(options).unwrap();
-    assert!(
-        tuned.kl_after < 0.97 * tuned.kl_before,
-        "{} {}",
-        tuned.kl_before,
-        tuned.kl_after
-    );
-    assert_eq!(run(options).unwrap(), tuned, "the same every time");
-    // The head is no part of a block; every other linear has a gain a row, and norms are tuned beside them.
-    let n_gains: usize = tuned.gains.values().map(Vec::len).sum();
-    let blocks = model.linears().unwrap().into_iter();
-    let n_rows: usize = blocks
-        .filter(|linear| linear.block_idx.is_some())
-        .map(|linear| linear.n_out)
-        .sum();
-    assert_eq!(n_gains, n_rows);
-    assert!(tuned.tensors.keys().all(|name| name.contains("norm")));
-    for bad in [
-        ScaleTuningOptions {
-            validate_every: 0,
-            ..options
-        },
-        ScaleTuningOptions {
-            learning_rate: f64::NAN,
-            ..options
-        },
-        ScaleTuningOptions {
-            n_validation_windows: 24,
-            ..options
-        },
-    ] {
-        assert!(run(bad).is_err());
-    }
 }

@@ -1,49 +1,39 @@
-//! Recovery fine-tuning: after each coded linear, the rest of the block follows the original block's output.
+//! The first stage of recovery: after each coded linear, the rest of its block is tuned to the original block's output.
 
 use std::collections::BTreeMap;
 
 use ndarray::Array2;
+use nwc_lm::{
+    Batch, Block, LanguageModel, LinearWeight, NoTap, Place, WeightTensor, embed_batches,
+    from_matrix, from_slice, spread_windows, to_matrix, to_vec_f32, without_grad,
+};
 use tch::Tensor;
 
-use crate::batches::{Batch, embed_batches};
 use crate::error::{Error, Result};
-use crate::model::{Block, LanguageModel, LinearWeight, NoTap};
-use crate::tensors::{from_matrix, from_slice, to_matrix, to_vec_f32, without_grad};
-use crate::text::{Place, spread_windows};
-use crate::weights::WeightTensor;
-
-mod adam;
-mod parameters;
-mod scales;
-mod snapshot;
-mod tuning;
-
-pub use scales::{ScaleTuningOptions, TunedScales, tune_scales};
-
-use parameters::{Parameter, trainable};
-use tuning::{Example, tune};
+use crate::parameters::{Parameter, trainable};
+use crate::tuning::{Example, tune};
 
 /// How a block is tuned.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RecoveryOptions {
+pub struct BlockOptions {
     /// Tokens in a window.
     pub window: usize,
-    /// Windows that gradients come from.
+    /// Windows to train on.
     pub n_train_windows: usize,
-    /// Windows that decide which state is kept.
+    /// Windows to validate on; the state with the lowest loss there is kept.
     pub n_validation_windows: usize,
-    /// Most passes over the training windows after each linear.
+    /// Largest number of passes over the training windows after each linear.
     pub n_epochs: usize,
     /// Windows in a step.
     pub batch_windows: usize,
     /// Adam's step size.
     pub learning_rate: f64,
-    /// Passes without a better validation loss after which a linear's tuning stops.
+    /// Tuning after a linear stops once this many passes in a row have not lowered the validation loss.
     pub patience: usize,
 }
 
-impl RecoveryOptions {
-    /// The authors' settings: 256 + 128 windows of 4096 tokens, 5 epochs of batches of 4, step 3e-6 (METHOD 2.8).
+impl BlockOptions {
+    /// The settings of the authors' release (arXiv 2510.11234): 256 + 128 windows of 4096 tokens, 5 epochs of batches of 4, step 3e-6.
     #[must_use]
     pub fn paper() -> Self {
         Self {
@@ -57,7 +47,8 @@ impl RecoveryOptions {
         }
     }
 
-    /// For small models and two cores: 12 + 4 windows of 512 tokens, one a step. Fewer steps need a larger one: 1e-4.
+    /// Settings for small models and two cores: 12 + 4 windows of 512 tokens, one window per step. With so few steps each
+    /// is larger: 1e-4.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -85,52 +76,50 @@ impl RecoveryOptions {
 }
 
 /// Refuses 0.
-fn check_at_least_one(option: &'static str, found: usize) -> Result<()> {
+pub(crate) fn check_at_least_one(option: &'static str, found: usize) -> Result<()> {
     if found > 0 {
         return Ok(());
     }
-    let (found, allowed) = (found.to_string(), "1 or more".to_owned());
     Err(Error::Argument {
         option,
-        found,
-        allowed,
+        found: found.to_string(),
+        allowed: "1 or more",
     })
 }
 
 /// Refuses a step size that is not a positive number.
-fn check_learning_rate(learning_rate: f64) -> Result<()> {
+pub(crate) fn check_learning_rate(learning_rate: f64) -> Result<()> {
     if learning_rate > 0.0 && learning_rate.is_finite() {
         return Ok(());
     }
-    let (found, allowed) = (learning_rate.to_string(), "a positive number".to_owned());
     Err(Error::Argument {
         option: "learning_rate",
-        found,
-        allowed,
+        found: learning_rate.to_string(),
+        allowed: "a positive number",
     })
 }
 
-/// What a quantiser made of a linear: the weight is each row of `normalized` times its row scale.
+/// A coded linear: its weight is each row of `normalized` times the row's scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedLinear {
-    /// Decoded, `[out, in]`; stays as it is from here on.
+    /// Decoded, `[out, in]`; fixed from here on.
     pub normalized: Array2<f32>,
-    /// `[out]`; goes on being tuned.
+    /// `[out]`; tuned further.
     pub row_scales: Vec<f32>,
 }
 
-/// Codes one linear: told its weight name and its weights as they are now, `[out, in]`. `None` leaves it uncoded (and
-/// tuned to the end).
+/// Codes one linear, given its weight name and its current weights `[out, in]`. A linear for which it returns `None` stays
+/// uncoded and is tuned to the end.
 pub type Quantize<'q> = dyn FnMut(&str, &Array2<f32>) -> Result<Option<QuantizedLinear>> + 'q;
 
-/// How far the block was from the original after one linear was coded.
+/// The block's distance from the original after one linear was coded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecoveryStep {
     /// The linear's weight name.
     pub linear: String,
     /// Mean squared error of the block's output on the validation windows, right after coding.
     pub loss_before: f64,
-    /// The same in the state that was kept; never higher.
+    /// The same in the state that was kept; never larger.
     pub loss_after: f64,
     /// Passes over the training windows.
     pub n_epochs: usize,
@@ -147,26 +136,26 @@ pub struct RecoveredBlock {
     pub steps: Vec<RecoveryStep>,
 }
 
-/// Goes through a model's blocks, each apart from the others: input and target are the original model's.
+/// Recovers a model block by block. Each block is tuned on its own: its inputs and targets come from the original model.
 ///
-/// A run that was interrupted goes on by [`Recovery::skip_block`] over what is done.
+/// To continue an interrupted run, call [`BlockRecovery::skip_block`] for each block that is done.
 #[derive(Debug)]
-pub struct Recovery<'m, 's> {
+pub struct BlockRecovery<'m, 's> {
     model: &'m LanguageModel<'s>,
-    options: RecoveryOptions,
+    options: BlockOptions,
     batches: Vec<Batch>,
     next_block_idx: usize,
 }
 
-impl<'m, 's> Recovery<'m, 's> {
+impl<'m, 's> BlockRecovery<'m, 's> {
     /// Embeds the training windows, then the validation windows, from all over `tokens`.
     ///
     /// # Errors
-    /// [`Error::Argument`]; [`Error::TextTooShort`] where the text has fewer windows than both together.
+    /// [`Error::Argument`]; [`nwc_lm::Error::TextTooShort`] where the text has fewer windows than both together.
     pub fn new(
         model: &'m LanguageModel<'s>,
         tokens: &[u32],
-        options: RecoveryOptions,
+        options: BlockOptions,
     ) -> Result<Self> {
         options.validate()?;
         let n_windows = options
@@ -175,10 +164,8 @@ impl<'m, 's> Recovery<'m, 's> {
         let all = spread_windows(tokens, options.window, n_windows, Place::Start)?;
         if all.len() < n_windows {
             let window = options.window.saturating_mul(n_windows);
-            return Err(Error::TextTooShort {
-                n_tokens: tokens.len(),
-                window,
-            });
+            let n_tokens = tokens.len();
+            return Err(nwc_lm::Error::TextTooShort { n_tokens, window }.into());
         }
         let batches = embed_batches(model, &all)?;
         Ok(Self {
@@ -189,16 +176,16 @@ impl<'m, 's> Recovery<'m, 's> {
         })
     }
 
-    /// The block that comes next; absent after the last.
+    /// The index of the next block; `None` after the last.
     #[must_use]
     pub fn next_block_idx(&self) -> Option<usize> {
         (self.next_block_idx < self.model.n_blocks()).then_some(self.next_block_idx)
     }
 
-    /// Goes past the next block without coding it.
+    /// Runs the next block without coding it.
     ///
     /// # Errors
-    /// [`Error::BlockIndex`] after the last block; what running it meets.
+    /// [`nwc_lm::Error::BlockIndex`] after the last block; errors of running it.
     pub fn skip_block(&mut self) -> Result<()> {
         let original = self.model.block(self.next_block_idx)?;
         for batch in &mut self.batches {
@@ -212,12 +199,12 @@ impl<'m, 's> Recovery<'m, 's> {
     ///
     /// Trainable are the linears not yet coded, norms, biases, and the coded linears' row scales; the loss is the mean
     /// squared error of the block's output. The state with the lowest validation loss is kept, the untuned one
-    /// included. Source: METHOD 2.8.
+    /// included. Source: the release of Neural Weight Compression (arXiv 2510.11234).
     /// Differs from the paper's release: the tuned row scales are part of the result.
     ///
     /// # Errors
-    /// [`Error::BlockIndex`] after the last block; [`Error::Quantizer`] and what `quantize` returns; what running the
-    /// block meets.
+    /// [`nwc_lm::Error::BlockIndex`] after the last block; [`Error::CodedShape`], [`Error::CodedNonFinite`] and errors of
+    /// `quantize`; errors of running the block.
     pub fn recover_block(&mut self, quantize: &mut Quantize<'_>) -> Result<RecoveredBlock> {
         let original = self.model.block(self.next_block_idx)?;
         let mut block = self.model.fresh_block(self.next_block_idx)?;
@@ -269,12 +256,15 @@ impl<'m, 's> Recovery<'m, 's> {
 }
 
 fn run(block: &Block, batch: &Batch) -> Result<Tensor> {
-    without_grad(|| block.forward(&batch.hidden, &batch.sequence, &mut NoTap, None))
+    Ok(without_grad(|| {
+        block.forward(&batch.hidden, &batch.sequence, &mut NoTap, None)
+    })?)
 }
 
-/// Indices into [`Block::linears`] in the order of METHOD 2.8: v, q, k, o, then up, gate, down (of each expert).
+/// Indices into [`Block::linears`] in the order in which the release of arXiv 2510.11234 codes them: v, q, k, o, then up,
+/// gate, down (of each expert).
 fn coding_order(block: &Block) -> Vec<usize> {
-    let n_qkv = block.attention.query_key_value.len();
+    let n_qkv = block.n_query_key_value();
     let mut order: Vec<usize> = match n_qkv {
         3 => vec![2, 0, 1],
         n => (0..n).collect(),
@@ -298,7 +288,7 @@ fn coding_order(block: &Block) -> Vec<usize> {
     order
 }
 
-/// Hands one linear to the quantiser and puts what comes back in its place.
+/// Codes one linear and puts the coded one in its place.
 fn code(
     block: &mut Block,
     linear_idx: usize,
@@ -308,34 +298,24 @@ fn code(
     let Some(linear) = linears.get_mut(linear_idx) else {
         return Ok(None);
     };
-    let name = linear.info.weight_name.clone();
+    let name = linear.info().weight_name.clone();
     let weights = linear.effective_weight()?;
     let Some(quantized) = quantize(&name, &to_matrix(&weights)?)? else {
         return Ok(None);
     };
-    let (n_out, n_in) = (linear.info.n_out, linear.info.n_in);
-    let found = (quantized.normalized.dim(), quantized.row_scales.len());
-    if found != ((n_out, n_in), n_out) {
-        let message = format!(
-            "result has shape {:?} and {} row scales, the linear is [{n_out}, {n_in}]",
-            found.0, found.1
-        );
-        return Err(Error::Quantizer {
+    let (n_out, n_in) = (linear.info().n_out, linear.info().n_in);
+    let (found, n_row_scales) = (quantized.normalized.dim(), quantized.row_scales.len());
+    if (found, n_row_scales) != ((n_out, n_in), n_out) {
+        return Err(Error::CodedShape {
             linear: name,
-            message,
+            found,
+            n_row_scales,
+            expected: (n_out, n_in),
         });
     }
-    let finite = quantized
-        .normalized
-        .iter()
-        .chain(&quantized.row_scales)
-        .all(|x| x.is_finite());
-    if !finite {
-        let message = "result holds NaN or infinity".to_owned();
-        return Err(Error::Quantizer {
-            linear: name,
-            message,
-        });
+    let mut values = quantized.normalized.iter().chain(&quantized.row_scales);
+    if !values.all(|value| value.is_finite()) {
+        return Err(Error::CodedNonFinite { linear: name });
     }
     let device = weights.device();
     linear.weight = LinearWeight::Scaled {
@@ -383,14 +363,14 @@ fn collect(
     let mut linears = BTreeMap::new();
     for linear in block.linears() {
         if let LinearWeight::Scaled { row_scales, .. } = &linear.weight
-            && let Some(normalized) = coded.get(&linear.info.weight_name)
+            && let Some(normalized) = coded.get(&linear.info().weight_name)
         {
             let row_scales = to_vec_f32(row_scales)?;
             let quantized = QuantizedLinear {
                 normalized: normalized.clone(),
                 row_scales,
             };
-            linears.insert(linear.info.weight_name.clone(), quantized);
+            linears.insert(linear.info().weight_name.clone(), quantized);
         }
     }
     Ok(RecoveredBlock {

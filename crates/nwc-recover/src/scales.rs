@@ -1,37 +1,36 @@
-//! The end-to-end stage of recovery: gains of coded rows, norms and biases against the original's predictions.
+//! The last stage of recovery: row gains, norms and biases of the whole model are tuned to the original's predictions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tch::{Kind, Tensor};
+use nwc_lm::{
+    Block, Head, LanguageModel, LinearWeight, NoTap, Place, Sequence, WeightTensor,
+    final_hidden_states, require_next_token, spread_windows, to_vec_f32,
+};
+use tch::{Kind, Tensor, no_grad};
 
-use super::adam::Adam;
-use super::parameters::scales_and_norms;
-use super::snapshot::Snapshot;
-use crate::batches::final_hidden_states;
+use crate::adam::Adam;
+use crate::blocks::{check_at_least_one, check_learning_rate};
 use crate::error::{Error, Result};
-use crate::evaluate::require_next_token;
-use crate::model::{Block, Head, LanguageModel, LinearWeight, NoTap, Sequence};
-use crate::tensors::{to_vec_f32, without_grad};
-use crate::text::{Place, spread_windows};
-use crate::weights::WeightTensor;
+use crate::parameters::scales_and_norms;
+use crate::snapshot::Snapshot;
 
 /// How scales are tuned.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ScaleTuningOptions {
-    /// Tokens in a window; each is a step.
+pub struct ScaleOptions {
+    /// Tokens in a window; each window is one step.
     pub window: usize,
-    /// Windows that gradients come from; the text may give fewer.
+    /// Largest number of windows to train on; the text may have fewer.
     pub n_train_windows: usize,
-    /// Windows that decide which state is kept.
+    /// Windows to validate on; the state with the lowest KL divergence there is kept.
     pub n_validation_windows: usize,
-    /// Adam's first step size, relative to a tensor's root mean square; it falls to 0 along half a cosine.
+    /// Adam's first step size, relative to a tensor's root mean square; it decays to 0 along half a cosine.
     pub learning_rate: f64,
-    /// Steps between two looks at the validation windows.
+    /// Steps between two validations.
     pub validate_every: usize,
 }
 
-impl ScaleTuningOptions {
-    /// For small models and two cores: 64 + 8 windows of 512 tokens.
+impl ScaleOptions {
+    /// Settings for small models and two cores: 64 + 8 windows of 512 tokens.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -50,41 +49,41 @@ impl ScaleTuningOptions {
             ("validate_every", self.validate_every),
         ];
         for (option, found) in at_least_one {
-            super::check_at_least_one(option, found)?;
+            check_at_least_one(option, found)?;
         }
-        super::check_learning_rate(self.learning_rate)
+        check_learning_rate(self.learning_rate)
     }
 }
 
-/// What tuning the scales came to.
+/// The outcome of tuning scales.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TunedScales {
-    /// By weight name of a coded linear: the factor of each output row, `[out]`.
+    /// The factor of each output row, `[out]`, by weight name of the coded linear.
     pub gains: BTreeMap<String, Vec<f32>>,
     /// Norms and biases of the blocks.
     pub tensors: BTreeMap<String, WeightTensor>,
     /// Mean KL(original ‖ student) over the validation windows' tokens before, in nats.
     pub kl_before: f64,
-    /// The same in the state that was kept; never higher.
+    /// The same in the state that was kept; never larger.
     pub kl_after: f64,
 }
 
-/// Lowers the KL divergence of `student` to `original` by what costs no symbols: a gain for each row of the linears
-/// `coded`, and the blocks' norms and biases.
+/// Lowers the KL divergence between `original` and `student` by tuning what costs no bits: a gain for each row of the
+/// linears in `coded`, and the blocks' norms and biases.
 ///
-/// Both models are held whole, with the activations of one window: about 8 bytes a parameter. `student` reads its
-/// weights as they will be decoded. `progress` is told steps done and their total.
-/// Source: the end-to-end variant that METHOD 3.1 reports beside the release; the release itself has none.
+/// Both models are held in memory with the activations of one window: about 8 bytes per parameter. `student` reads its
+/// weights as they will be decoded. `progress` receives the number of steps done and their total.
+/// Source: the end-to-end variant that the paper (arXiv 2510.11234) reports beside its release, which has none.
 ///
 /// # Errors
-/// [`Error::NotCausal`], [`Error::Argument`]; [`Error::TextTooShort`] where the text has fewer windows than validation
-/// and one for training take; what running the models meets.
+/// [`nwc_lm::Error::NotCausal`], [`Error::Argument`]; [`nwc_lm::Error::TextTooShort`] if the text has no window left for
+/// training after those for validation; errors of running the models.
 pub fn tune_scales(
     original: &LanguageModel<'_>,
     student: &LanguageModel<'_>,
     coded: &BTreeSet<String>,
     tokens: &[u32],
-    options: &ScaleTuningOptions,
+    options: &ScaleOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<TunedScales> {
     options.validate()?;
@@ -94,12 +93,12 @@ pub fn tune_scales(
         .saturating_add(options.n_validation_windows);
     let all = spread_windows(tokens, options.window, n_windows, Place::Start)?;
     if all.len() <= options.n_validation_windows {
-        return Err(Error::TextTooShort {
+        let n_windows = options.n_validation_windows.saturating_add(1);
+        return Err(nwc_lm::Error::TextTooShort {
             n_tokens: tokens.len(),
-            window: options
-                .window
-                .saturating_mul(options.n_validation_windows + 1),
-        });
+            window: options.window.saturating_mul(n_windows),
+        }
+        .into());
     }
     let (validation, train) = all.split_at(options.n_validation_windows);
     let pair = Pair::new(original, student, coded, options.window)?;
@@ -112,7 +111,7 @@ pub fn tune_scales(
         .iter()
         .map(|tensor| root_mean_square(tensor))
         .collect::<Result<Vec<f64>>>()?;
-    // The original's do not change, and are looked at again and again.
+    // The original's states do not change and are needed at every validation.
     let validation = validation
         .iter()
         .map(|&window| Ok((window, pair.original_states(window)?)))
@@ -120,7 +119,7 @@ pub fn tune_scales(
     let kl_before = pair.mean_kl(&validation)?;
     let mut kl_after = kl_before;
     let mut best = Snapshot::of(&tensors)?;
-    let mut adam = Adam::new(tensors.iter().copied())?;
+    let mut adam = Adam::new(&tensors)?;
     for (step, window) in train.iter().enumerate() {
         let gradients = pair.gradients(window, &tensors)?;
         let progressed = step as f64 / train.len() as f64;
@@ -131,12 +130,12 @@ pub fn tune_scales(
             .zip(&gradients)
             .zip(&sizes)
             .map(|((tensor, gradient), size)| (*tensor, gradient, learning_rate * size));
-        without_grad(|| adam.step(steps))?;
+        adam.step(steps)?;
         let n_done = step + 1;
         if n_done % options.validate_every == 0 || n_done == train.len() {
-            // A step that was too long shows as NaN here and is dropped like any other bad one.
+            // Too long a step shows as NaN here; it is dropped like any other that made things worse.
             let kl = match pair.mean_kl(&validation) {
-                Err(Error::NonFinite { .. }) => f64::INFINITY,
+                Err(Error::Model(nwc_lm::Error::NonFinite { .. })) => f64::INFINITY,
                 other => other?,
             };
             tracing::debug!(n_done, kl, "scales tuned");
@@ -175,7 +174,7 @@ pub fn tune_scales(
     Ok(tuned)
 }
 
-/// Tokens whose logits, and the graph that made them, are held at once.
+/// Tokens whose logits, with their graph, are in memory at once.
 const HEAD_TOKENS: i64 = 256;
 
 /// The original and the student, ready to run.
@@ -198,11 +197,11 @@ impl<'a, 'm> Pair<'a, 'm> {
         for block_idx in 0..student.n_blocks() {
             let mut block = student.fresh_block(block_idx)?;
             for linear in block.linears_mut() {
-                if !coded.contains(&linear.info.weight_name) {
+                if !coded.contains(&linear.info().weight_name) {
                     continue;
                 }
                 let normalized = linear.effective_weight()?;
-                let rows = linear.info.n_out as i64;
+                let rows = linear.info().n_out as i64;
                 let row_scales = Tensor::f_ones([rows], (Kind::Float, normalized.device()))?;
                 linear.weight = LinearWeight::Scaled {
                     normalized,
@@ -264,13 +263,13 @@ impl<'a, 'm> Pair<'a, 'm> {
         let (mut sum, mut n_tokens) = (0.0, 0);
         let (head, original_head) = (self.student.head()?, self.original.head()?);
         for (window, target) in windows {
-            let states = without_grad(|| self.student_states(window))?;
+            let states = no_grad(|| self.student_states(window))?;
             let length = window.len() as i64;
             for start in (0..length).step_by(HEAD_TOKENS as usize) {
                 let n = HEAD_TOKENS.min(length - start);
                 let target = target.f_narrow(0, start, n)?;
                 let states = states.f_narrow(0, start, n)?;
-                let kl = without_grad(|| sum_kl((&target, &original_head), (&states, &head)))?;
+                let kl = no_grad(|| sum_kl((&target, &original_head), (&states, &head)))?;
                 sum += kl.f_to_kind(Kind::Double)?.f_double_value(&[])?;
             }
             n_tokens += window.len();
@@ -281,7 +280,7 @@ impl<'a, 'm> Pair<'a, 'm> {
 
 /// Σ over tokens of KL(original ‖ student), from final hidden states `[T, hidden]`.
 fn sum_kl(original: (&Tensor, &Head), student: (&Tensor, &Head)) -> Result<Tensor> {
-    let log_p = without_grad(|| log_probabilities(original))?;
+    let log_p = no_grad(|| log_probabilities(original))?;
     let log_q = log_probabilities(student)?;
     let kl = log_p.f_exp()?.f_mul(&log_p.f_sub(&log_q)?)?;
     Ok(kl.f_sum(Kind::Float)?)
@@ -297,3 +296,6 @@ fn root_mean_square(tensor: &Tensor) -> Result<f64> {
     let squares = tensor.f_detach()?.f_square()?.f_mean(Kind::Double)?;
     Ok(squares.f_double_value(&[])?.sqrt().max(f64::MIN_POSITIVE))
 }
+
+#[cfg(test)]
+mod tests;

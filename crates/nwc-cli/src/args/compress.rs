@@ -1,0 +1,134 @@
+//! Arguments of `compress`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::parse::{one_of, parse_lambda, parse_size, pretrained_lambdas};
+
+/// Arguments of `compress`.
+#[derive(Debug, Args)]
+pub struct CompressArgs {
+    /// Checkpoint folder with *.safetensors and config.json
+    pub model: PathBuf,
+    /// Folder to create; it must not exist
+    pub out: PathBuf,
+
+    /// Size of the whole output in bits per parameter, 0.5 to 16 [default: 4]
+    #[arg(long, value_name = "BITS", group = "rate", help_heading = RATE)]
+    pub bpw: Option<f64>,
+    /// Size of the linear layers' payload and side information in bits per weight, 0.25 to 12
+    #[arg(long, value_name = "BITS", group = "rate", help_heading = RATE)]
+    pub payload_bpw: Option<f64>,
+    /// Size of the whole output in bytes, or with a unit as in 60MB or 1.5GB
+    #[arg(long, value_name = "SIZE", group = "rate", value_parser = parse_size, help_heading = RATE)]
+    pub target_size: Option<u64>,
+    /// KL divergence from the original in nats per token, as predicted from --stats; the divergence that one measures can
+    /// be a third larger
+    #[arg(long, value_name = "KL", group = "rate", requires = "stats", help_heading = RATE)]
+    pub max_kl: Option<f64>,
+    #[arg(
+        long,
+        value_name = "L",
+        group = "rate",
+        value_parser = parse_lambda,
+        help = lambda_help(),
+        help_heading = RATE
+    )]
+    #[expect(missing_docs, reason = "its help is made of the list of codecs")]
+    pub lambda: Option<f32>,
+    /// Use this codec file, made by `train`, instead of the trellis
+    #[arg(long, value_name = "FILE", group = "rate", help_heading = RATE)]
+    pub codec: Option<PathBuf>,
+
+    /// Statistics file made by `calibrate`; without it, compression knows only the weights
+    #[arg(long, value_name = "FILE", help_heading = QUALITY)]
+    pub stats: Option<PathBuf>,
+    /// Number of trellis states: 4, 8, 16, 64 or 256, or 1 for a scalar quantiser; more states take more time and lower
+    /// the error a little [default: 8; with --lambda or --codec, the codec's own]
+    #[arg(long, value_name = "N", help_heading = QUALITY)]
+    pub states: Option<u16>,
+    /// How embeddings and the output head are stored [default: code]
+    #[arg(long, value_name = "HOW", value_parser = one_of(&EMBEDDINGS), help_heading = QUALITY)]
+    pub embeddings: Option<nwc::Embeddings>,
+    /// Bits per weight that embeddings get beyond what their statistics call for, -4 to 8 (trellis only)
+    /// [default: 1; 0 for an output head with weights and statistics of its own]
+    #[arg(long, value_name = "BITS", allow_negative_numbers = true, help_heading = QUALITY)]
+    pub embedding_bits: Option<f64>,
+    /// Settings of a published method
+    #[arg(long, value_enum, conflicts_with_all = ["bpw", "payload_bpw", "target_size", "max_kl"], help_heading = QUALITY)]
+    pub preset: Option<Preset>,
+
+    /// While coding, fine-tune on --text what costs no bits; needs --stats and a build with the feature torch
+    #[arg(
+        long,
+        value_enum,
+        value_name = "STAGES",
+        num_args = 0..=1,
+        default_missing_value = "blocks",
+        requires_all = ["stats", "text"],
+        help_heading = RECOVERY
+    )]
+    pub recover: Option<Recover>,
+    /// Text to fine-tune on; may be given several times
+    #[arg(long, value_name = "FILE", requires = "recover", help_heading = RECOVERY)]
+    pub text: Vec<PathBuf>,
+
+    /// What to do with tensors that contain NaN or infinity
+    #[arg(long, value_name = "WHAT", value_parser = one_of(&NON_FINITE), default_value = "refuse")]
+    pub non_finite: nwc::NonFinite,
+    /// Number of threads [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Compress and print the report, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+const RATE: &str = "Rate (give at most one of these)";
+const QUALITY: &str = "Quality";
+const RECOVERY: &str = "Recovery fine-tuning";
+
+fn lambda_help() -> String {
+    format!(
+        "Use the pretrained learned codec with this lambda instead of the trellis: {}; a larger lambda is finer",
+        pretrained_lambdas()
+    )
+}
+
+const EMBEDDINGS: [(&str, &str, nwc::Embeddings); 2] = [
+    (
+        "code",
+        "Compressed, with more bits than the other weights",
+        nwc::Embeddings::Code,
+    ),
+    ("keep", "Unchanged", nwc::Embeddings::Keep),
+];
+
+const NON_FINITE: [(&str, &str, nwc::NonFinite); 2] = [
+    (
+        "refuse",
+        "Stop with an error that names the first one",
+        nwc::NonFinite::Refuse,
+    ),
+    ("keep", "Store them unchanged", nwc::NonFinite::Keep),
+];
+
+/// A published method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// Neural Weight Compression (arXiv 2510.11234): a learned codec (--lambda 300 if none is given), unchanged
+    /// embeddings, error feedback after every 128 columns
+    Paper,
+}
+
+/// The stages of recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Recover {
+    /// After each coded linear, tune the rest of its block to the output of the original block
+    Blocks,
+    /// At the end, tune row scales and norms of the whole model to the original's predictions
+    Scales,
+    /// Blocks, then scales
+    Both,
+}
