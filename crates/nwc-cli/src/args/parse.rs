@@ -63,8 +63,12 @@ pub(super) fn parse_lambda(s: &str) -> Result<f32, String> {
 
 /// The lambdas that have a pretrained codec, in words.
 pub(super) fn pretrained_lambdas() -> String {
-    let [first @ .., last] = nwc::PRETRAINED_LAMBDAS.map(|lambda| lambda.to_string());
-    format!("{} or {last}", first.join(", "))
+    let lambdas = nwc::PRETRAINED_LAMBDAS.iter().map(f32::to_string);
+    let lambdas: Vec<String> = lambdas.collect();
+    match lambdas.split_last() {
+        Some((last, first)) => format!("{} or {last}", first.join(", ")),
+        None => "none".into(),
+    }
 }
 
 /// Parses a size in bytes, as in `60MB`, `1.5 GB` or `4096`; units are decimal.
