@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
 
         #[test]
         fn round_trip(symbol in any::<i32>(), min in any::<i32>(), len in 0..1000_i32) {

@@ -245,7 +245,7 @@ mod tests {
     use crate::tests::arbitrary_tables;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
 
         #[test]
         fn round_trip(tables in arbitrary_tables()) {

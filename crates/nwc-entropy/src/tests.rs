@@ -74,7 +74,7 @@ fn decode(tables: &DecodeTables, bytes: &[u8], steps: &Steps) -> Result<Vec<Vec<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
 
     #[test]
     fn round_trip((tables, steps) in arbitrary_steps()) {
@@ -178,6 +178,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "insta runs cargo")]
 fn golden_small_stream() {
     insta::assert_snapshot!(hex(&small_stream().2), @"030301008b75e201e104");
 }
@@ -185,6 +186,7 @@ fn golden_small_stream() {
 /// 40 full steps and a short one, so that there are lanes and a tail. The bytes are those of a second encoder, which
 /// was written from FORMAT-NOTES.md alone, in another language.
 #[test]
+#[cfg_attr(miri, ignore = "insta runs cargo")]
 fn golden_stream_of_lanes() {
     let tables = TableSet::new(vec![CdfTable::from_pmf(&[1.0; 100], 0, 12).unwrap()]).unwrap();
     let symbols: Vec<i32> = (0..40 * 32 + 5).map(|i| i * i % 101).collect();

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
 
         #[test]
         fn round_trip(value in prop_oneof![any::<u64>(), 0..300_u64], sign in any::<i32>()) {

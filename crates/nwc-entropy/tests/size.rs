@@ -1,4 +1,7 @@
 //! What is stored against what an ideal coder would store, and against constriction.
+
+// Millions of symbols: nothing for an interpreter.
+#![cfg(not(miri))]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -171,7 +171,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
         #[test]
         fn round_trip(substreams in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..8)) {
             let bytes = encode_payload(&substreams);

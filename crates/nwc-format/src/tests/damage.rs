@@ -6,6 +6,7 @@ use super::*;
 use crate::{ErrorKind, ModelIndex, ShardHeader};
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of files, hours under Miri")]
 fn every_changed_byte_is_detected() {
     // A reserve well above the need: the padding is part of what is checked.
     let bytes = small_shard(2400);
@@ -23,6 +24,7 @@ fn every_changed_byte_is_detected() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of files, hours under Miri")]
 fn every_truncation_and_every_appended_byte_is_detected() {
     let bytes = small_shard(0);
     for n_bytes in 0..bytes.len() {
@@ -87,6 +89,7 @@ fn header_bomb_is_refused_before_memory_is_taken() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of files, hours under Miri")]
 fn deep_json_is_an_error() {
     let json = format!("{{\"a\":{}", "[".repeat(100_000));
     assert!(matches!(read(&seal(&json, b"")), Err(Error::Json { .. })));
@@ -104,7 +107,7 @@ pub(super) fn poked(json: &str, pokes: Vec<(prop::sample::Index, String)>) -> St
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

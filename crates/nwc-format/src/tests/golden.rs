@@ -28,6 +28,7 @@ fn annotate(bytes: &[u8]) -> String {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "insta runs cargo")]
 fn small_shard_has_these_bytes() {
     insta::assert_snapshot!(annotate(&small_shard(0)), @r#"
     [58, 07, 00, 00, 00, 00, 00, 00] header length 1880

@@ -38,6 +38,7 @@ fn the_toy_shard_is_read_as_it_is() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of files, hours under Miri")]
 fn every_changed_byte_is_detected() {
     let bytes = small();
     let mut changed = bytes.clone();
@@ -82,7 +83,7 @@ fn a_writer_makes_no_version_1() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
 
     #[test]
     fn sealed_nonsense_never_panics(

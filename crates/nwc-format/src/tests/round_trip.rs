@@ -7,6 +7,7 @@ use super::*;
 use crate::{HeaderPlan, PlainWriter, ShardHeader, plain_header_bytes, section_name};
 
 #[test]
+#[cfg_attr(miri, ignore = "megabytes, hours under Miri")]
 fn every_reserve_gives_the_same_content() {
     let expected = read(&small_shard(0)).unwrap();
     let n_least = small_shard(0).len();
@@ -23,6 +24,7 @@ fn every_reserve_gives_the_same_content() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "megabytes, hours under Miri")]
 fn data_larger_than_a_block_moves_whole() {
     let big: Vec<u8> = (0..3_000_001u32).map(|i| (i % 253) as u8).collect();
     let mut writer = ShardWriter::new(Cursor::new(Vec::new()), 0).unwrap();
@@ -116,6 +118,7 @@ fn the_safetensors_crate_reads_a_shard() {
 
 /// The table and header of a real model's shape, without its weights: what they cost.
 #[test]
+#[cfg_attr(miri, ignore = "megabytes, hours under Miri")]
 fn header_of_a_small_model_is_a_small_part() {
     let linears = [
         "self_attn.q_proj",
@@ -245,7 +248,7 @@ fn names() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
 
     #[test]
     fn any_table_round_trips(
