@@ -105,7 +105,7 @@ pub(super) struct Choice {
     pub(super) alphabet: Alphabet,
     /// One a plane.
     pub(super) plans: Vec<Plan>,
-    /// Estimated bits of all substreams, without what each costs by itself.
+    /// Estimated bits of all substreams and tables, without what each substream costs by itself.
     pub(super) bits: f64,
 }
 
@@ -177,7 +177,7 @@ fn plan_top(
     (n_mantissa_bits == 0).then_some((Alphabet::default(), plan, bits))
 }
 
-/// A plane of `n` bytes with these counts, and the bits that it takes.
+/// A plane of `n` bytes with these counts, and the bits that it takes, those of its table included.
 fn plan_bytes(counts: &[u64], n: u64) -> (Plan, f64) {
     let raw = (Plan::Raw, 8.0 * n as f64);
     let (Some(first), Some(last)) = (
@@ -198,6 +198,10 @@ fn plan_bytes(counts: &[u64], n: u64) -> (Plan, f64) {
         .zip(counts)
         .map(|(symbol, &count)| count as f64 * table.bits(symbol))
         .sum();
+    // Masses are stored as varints, one or two bytes each.
+    let masses = table.cdf().windows(2).map(|pair| pair[1] - pair[0]);
+    let table_bytes: u32 = masses.map(|mass| if mass > 128 { 2 } else { 1 }).sum();
+    let bits = bits + f64::from(8 * table_bytes);
     if bits > raw.1 * (1.0 - LEAST_SHARE_SAVED) {
         return raw;
     }
