@@ -27,6 +27,7 @@ pub struct CompressArgs {
     /// be a third larger
     #[arg(long, value_name = "KL", group = "rate", requires = "stats", help_heading = RATE)]
     pub max_kl: Option<f64>,
+    /// Lambda of the pretrained learned codec to use
     #[arg(
         long,
         value_name = "L",
@@ -35,7 +36,6 @@ pub struct CompressArgs {
         help = lambda_help(),
         help_heading = RATE
     )]
-    #[expect(missing_docs, reason = "its help is made of the list of codecs")]
     pub lambda: Option<f32>,
     /// Use this codec file, made by `train`, instead of the trellis
     #[arg(long, value_name = "FILE", group = "rate", help_heading = RATE)]

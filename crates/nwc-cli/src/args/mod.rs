@@ -11,14 +11,14 @@ mod verify;
 
 use clap::{Parser, Subcommand};
 
-pub use calibrate::CalibrateArgs;
-pub use compress::{CompressArgs, Preset, Recover};
-pub use decompress::DecompressArgs;
-pub use eval::EvalArgs;
-pub use inspect::InspectArgs;
-pub use parse::Device;
-pub use train::TrainArgs;
-pub use verify::VerifyArgs;
+pub(crate) use calibrate::CalibrateArgs;
+pub(crate) use compress::{CompressArgs, Preset, Recover};
+pub(crate) use decompress::DecompressArgs;
+pub(crate) use eval::EvalArgs;
+pub(crate) use inspect::InspectArgs;
+pub(crate) use parse::Device;
+pub(crate) use train::TrainArgs;
+pub(crate) use verify::VerifyArgs;
 
 /// Compress the weights of a language model to 2 to 6 bits each, and restore the checkpoint.
 #[derive(Debug, Parser)]

@@ -47,7 +47,7 @@ pub(super) fn one_of<T: Clone + Send + Sync + 'static>(
     let names = choices
         .iter()
         .map(|(name, help, _)| PossibleValue::new(*name).help(*help));
-    PossibleValuesParser::new(names).try_map(|given| {
+    PossibleValuesParser::new(names).try_map(move |given| {
         let found = choices.iter().find(|(name, ..)| *name == given);
         found.map(|(.., value)| value.clone()).ok_or("unknown name")
     })

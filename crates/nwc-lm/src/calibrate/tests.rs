@@ -495,7 +495,7 @@ fn a_folder_gives_a_statistics_file_and_an_interrupted_run_continues() {
     };
     let mut steps = Vec::new();
     let report = run(&whole, &mut |step| steps.push(step)).unwrap();
-    assert_eq!(steps[0], CalibrationStep::Generation(1, 4));
+    assert_eq!(steps[0], CalibrationStep::Generation(1, 8));
     assert_eq!(steps.last(), Some(&CalibrationStep::Fisher(2, 2)));
     assert_eq!(report.hessian_n_tokens, 3 * 8);
 

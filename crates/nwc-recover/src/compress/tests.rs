@@ -89,7 +89,12 @@ impl Case {
             &recover,
             &NoProgress,
         )?;
-        assert_eq!(nwc::verify(&out, &DecodeOptions::default(), &NoProgress)?.failures.len(), 0);
+        assert_eq!(
+            nwc::verify(&out, &DecodeOptions::default(), &NoProgress)?
+                .failures
+                .len(),
+            0
+        );
         Ok(self.divergence(&out))
     }
 
@@ -141,7 +146,7 @@ fn what_went_wrong_is_in_the_chain() {
         panic!("{error:?}")
     };
     assert!(matches!(
-        source.downcast_ref(),
+        source.downcast_ref::<Error>(),
         Some(Error::Model(nwc_lm::Error::TextTooShort { .. }))
     ));
     assert!(!case.dir.path().join("Scales").exists());

@@ -10,7 +10,7 @@ use crate::args;
 
 /// How tensors are decoded with `--device`: in plain Rust on the processor, with LibTorch elsewhere.
 pub(crate) fn decode_options(device: args::Device) -> anyhow::Result<DecodeOptions> {
-    match device.into() {
+    match Device::from(device) {
         Device::Cpu => Ok(DecodeOptions::default()),
         device => on(device),
     }
