@@ -2,7 +2,7 @@
 //!
 //! A weight matrix is `[out_features, in_features]`, row-major: a row is an output feature.
 //! A *chunk* is [`ChunkLayout::chunk_len`] consecutive output rows of one input column, so a column of
-//! `m` weights becomes `⌈m / chunk_len⌉` chunks (METHOD 2.7).
+//! `m` weights becomes `⌈m / chunk_len⌉` chunks (`docs/METHOD.md` 1.7).
 //!
 //! ```
 //! use nwc_chunk::ndarray::{array, Array2};

@@ -16,7 +16,7 @@ const MIN_STD_OVER_RMS: f64 = 1.0 / 1024.0;
 /// `scale_i = sqrt(Σ_j (w_ij − mean_i)² / (in − 1))`. The weights themselves are not shifted by the mean.
 /// A row of one weight, or one that is constant, has its rms as scale; a row of zeros, an empty one and one
 /// with a NaN or an infinity has 1. A scale is always finite and positive: beyond the range of f16 it is the
-/// nearest positive f16. Source: METHOD 2.7, with f16 as in the paper.
+/// nearest positive f16. Source: `docs/METHOD.md` 1.7, with f16 as in the paper.
 pub fn row_scales(weights: ArrayView2<'_, f32>) -> Array1<f16> {
     weights
         .rows()

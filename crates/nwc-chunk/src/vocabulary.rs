@@ -2,7 +2,7 @@
 
 /// How finely a column is coded: 0 is the cheapest, higher levels spend more bits.
 ///
-/// The paper has four (METHOD 2.7); a codec says how many it knows.
+/// The paper has four (`docs/METHOD.md` 1.7); a codec says how many it knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct QualityLevel(pub u8);
 

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// Shape and provenance of a neural codec; travels as JSON in the codec file.
 ///
-/// Source of the `paper` values: METHOD 2.2 to 2.4.
+/// Source of the `paper` values: `docs/METHOD.md` 1.2 to 1.4.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodecConfig {
@@ -51,7 +51,7 @@ const MAX_WIDTH: usize = 8192;
 const MAX_BLOCKS: usize = 64;
 const MAX_LEVELS: usize = 64;
 
-/// The paper's rate coefficients for four levels (METHOD 2.4).
+/// The paper's rate coefficients for four levels (`docs/METHOD.md` 1.4).
 pub const PAPER_RATE_COEFFICIENTS: [f32; 4] = [3.4, 1.2, 0.1, 0.05];
 
 impl CodecConfig {
@@ -69,7 +69,7 @@ impl CodecConfig {
         }
     }
 
-    /// Chunk 16, width 64, 2 blocks: as good as [`CodecConfig::paper`] up to 4.8 bits (METHOD 3.4).
+    /// Chunk 16, width 64, 2 blocks: as good as [`CodecConfig::paper`] up to 4.8 bits (`docs/METHOD.md` 1.9).
     pub fn small(lambda: f32) -> Self {
         Self {
             width: 64,

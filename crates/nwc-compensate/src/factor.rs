@@ -9,7 +9,7 @@ use nwc_chunk::ndarray::Array2;
 
 use crate::{Error, Hessian, Result};
 
-/// The authors' damping, METHOD 2.6: a hundredth of the mean diagonal.
+/// The authors' damping, `docs/METHOD.md` 1.6: a hundredth of the mean diagonal.
 pub const PAPER_DAMPING: f64 = 0.01;
 
 /// Damping is raised no further than this: beyond it the Hessian says nothing any more.
@@ -18,7 +18,7 @@ pub const MAX_DAMPING: f64 = 100.0;
 /// The damping that a failed factorisation without any goes on with.
 const FIRST_DAMPING: f64 = 1e-6;
 
-/// `H / mean(diag H) + fraction · I`, `[in, in]`, METHOD 2.6.
+/// `H / mean(diag H) + fraction · I`, `[in, in]`, `docs/METHOD.md` 1.6.
 ///
 /// # Errors
 /// [`Error::OutOfRange`] where `fraction` is not in `[0, MAX_DAMPING]`; [`Error::NoInput`] where `H` is zero.
@@ -33,7 +33,7 @@ pub fn damp(hessian: &Hessian, fraction: f64) -> Result<Array2<f64>> {
 /// The order in which feedback goes through the columns of a matrix; the decoder need not know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColumnOrder {
-    /// Last column first, as they lie in the matrix: the paper's (METHOD 2.7).
+    /// Last column first, as they lie in the matrix: the paper's (`docs/METHOD.md` 1.7).
     #[default]
     Natural,
     /// The column with the largest diagonal of `H` first, so that its error has the most columns left to be made up

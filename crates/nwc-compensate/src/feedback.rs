@@ -22,7 +22,7 @@ const PANEL_COLS: usize = 64;
 /// with single columns `Σ_j D_j ‖e_j‖²`. A block of all columns is [`no_feedback`].
 ///
 /// The views handed to `quantizer` have contiguous columns. The result is what it wrote, bit for bit.
-/// Source: METHOD 2.7; the scheme is QuIP's LDLQ (arXiv 2307.13304).
+/// Source: `docs/METHOD.md` 1.7; the scheme is QuIP's LDLQ (arXiv 2307.13304).
 /// Differs from the authors' release only in speed: feedback is summed up panel by panel.
 ///
 /// # Errors

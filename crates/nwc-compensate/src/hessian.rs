@@ -12,7 +12,7 @@ const SYMMETRY_TOLERANCE: f32 = 1e-3;
 /// `H = E[x xᵀ]`, `[in, in]`, the mean over the tokens that calibration has seen; not damped, not normalised.
 ///
 /// Symmetric, finite, with no negative diagonal. Cheap to clone: layers that share their input share it.
-/// Source: METHOD 2.6.
+/// Source: `docs/METHOD.md` 1.6.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hessian {
     /// Invariant: square, finite, diagonal at least 0, symmetric up to `SYMMETRY_TOLERANCE`.

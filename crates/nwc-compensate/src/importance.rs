@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// `fractions[k]` is the share of the columns at level `k + 1`, rounded down. The columns with the largest
 /// diagonal get the highest level, the next ones the level below, and so on; the rest is level 0.
 /// Of equal columns the first counts as larger. Damping does not change the order, so either Hessian's will do.
-/// Source: METHOD 2.7.
+/// Source: `docs/METHOD.md` 1.7.
 ///
 /// # Errors
 /// [`Error::OutOfRange`] for a share outside `[0, 1]`, or more than 255 shares;

@@ -7,7 +7,7 @@ use tch::Tensor;
 use crate::Result;
 use crate::network::Tensors;
 
-/// PyTorch's defaults, which the paper uses (METHOD 2.5).
+/// PyTorch's defaults, which the paper uses (`docs/METHOD.md` 1.5).
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;

@@ -85,7 +85,7 @@ pub enum DeviceChoice {
 }
 
 impl TrainConfig {
-    /// As METHOD 2.5 and the paper: 200,000 steps of 2,048 runs, Adam 1e-4, no schedule, seed 100.
+    /// The paper's (`docs/METHOD.md` 1.5): 200,000 steps of 2,048 runs, Adam 1e-4, no schedule, seed 100.
     pub fn paper(lambda: f32) -> Self {
         Self {
             codec: CodecConfig::paper(lambda),

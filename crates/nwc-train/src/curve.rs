@@ -11,7 +11,7 @@ pub struct CurvePoint {
     pub bits_per_weight: f64,
     /// Mean squared error over the variance of the training weights.
     pub nmse: f64,
-    /// The loss of METHOD 2.4.
+    /// The loss of `docs/METHOD.md` 1.4.
     pub loss: f64,
 }
 

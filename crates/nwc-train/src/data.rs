@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{Error, Result};
 
-/// Weights in a run (METHOD 2.5): one quality level is drawn for a run.
+/// Weights in a run (`docs/METHOD.md` 1.5): one quality level is drawn for a run.
 pub const RUN_LEN: usize = 1024;
 
 /// Which of the weights are kept.
@@ -31,7 +31,7 @@ impl Default for SamplingOptions {
 
 /// Weights in random order, in runs of [`RUN_LEN`].
 ///
-/// A run holds consecutive outputs of a column, and goes on in the next column where one ends (METHOD 2.5).
+/// A run holds consecutive outputs of a column, and goes on in the next column where one ends (`docs/METHOD.md` 1.5).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingData {
     /// Invariant: a whole number of runs, all finite, not all equal.
@@ -120,8 +120,8 @@ impl TrainingData {
 
     /// The same weights less their mean, over their standard deviation: both over all of them.
     ///
-    /// This is how the paper trains on raw weights (METHOD 2.2 and 2.5); the two numbers are not part of the
-    /// codec, because weights are divided by their row scales where it is used (METHOD 2.7).
+    /// This is how the paper trains on raw weights (`docs/METHOD.md` 1.2 and 1.5); the two numbers are not part of the
+    /// codec, because weights are divided by their row scales where it is used (`docs/METHOD.md` 1.7).
     ///
     /// # Errors
     /// [`Error::Data`] where the result is not finite.
@@ -143,7 +143,7 @@ impl TrainingData {
         self.mean
     }
 
-    /// Variance of all weights about their mean: the loss's σ² (METHOD 2.4).
+    /// Variance of all weights about their mean: the loss's σ² (`docs/METHOD.md` 1.4).
     pub fn variance(&self) -> f64 {
         self.variance
     }

@@ -53,7 +53,7 @@ pub fn ecsq(values: &[f32], step: f64) -> EcsqPoint {
     }
 }
 
-/// The step that makes mse/`variance` · `lambda` + `rate_coefficient` · bits least (METHOD 2.4).
+/// The step that makes mse/`variance` · `lambda` + `rate_coefficient` · bits least (`docs/METHOD.md` 1.4).
 pub fn ecsq_best_step(
     values: &[f32],
     variance: f64,
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::synthetic::gaussian_matrix;
 
-    /// DESIGN.md's exact values for N(0, 1): bits, step, mse.
+    /// The exact values for N(0, 1) of `docs/METHOD.md` 2.1: bits, step, mse.
     const ORACLE: [(f64, f64, f64); 3] = [
         (2.0, 1.0824, 0.088941),
         (3.0, 0.5224, 0.022239),

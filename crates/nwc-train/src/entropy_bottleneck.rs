@@ -4,8 +4,8 @@
 //! matrices (Ballé et al. 2018, arXiv 1802.01436, appendix 6.1), here with CompressAI's sizes, names and
 //! likelihoods (`EntropyBottleneck`, version 1.2.6), on whose exported values it is tested.
 //!
-//! Differs from the paper: it has one density per channel for all quality levels (METHOD 2.3) and pays for it
-//! (METHOD 4); here every level has its own, so that "channel" below counts `n_levels * latent_dim`.
+//! Differs from the paper: it has one density per channel for all quality levels (`docs/METHOD.md` 1.3) and pays for it
+//! (`docs/METHOD.md` 1.9); here every level has its own, so that "channel" below counts `n_levels * latent_dim`.
 //! It learns quantiles with a second Adam and an auxiliary loss; here quantiles and medians are solved for by
 //! bisection when they are needed, which is exact, and leaves nothing to train.
 
@@ -14,11 +14,11 @@ use tch::{Device, Kind, Tensor};
 use crate::network::{Tensors, learnt, to_vec};
 use crate::{Error, Result};
 
-/// Widths of the chain's inner layers (METHOD 2.3).
+/// Widths of the chain's inner layers (`docs/METHOD.md` 1.3).
 const FILTERS: [i64; 4] = [3, 3, 3, 3];
 /// Layers of the chain.
 const N_LAYERS: usize = FILTERS.len() + 1;
-/// Likelihoods below this are taken as this (METHOD 2.3).
+/// Likelihoods below this are taken as this (`docs/METHOD.md` 1.3).
 pub(crate) const LIKELIHOOD_BOUND: f64 = 1e-9;
 /// The standard deviation of the logistic distribution of scale 1.
 const LOGISTIC_DEVIATION: f64 = 1.813_799_364_234_217_6;

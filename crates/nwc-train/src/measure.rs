@@ -87,7 +87,7 @@ pub(crate) fn add_ecsq(
     }
 }
 
-/// The loss of METHOD 2.4 with levels drawn alike: mean over the levels of λ·nMSE + coff·bits.
+/// The loss of `docs/METHOD.md` 1.4 with levels drawn alike: mean over the levels of λ·nMSE + coff·bits.
 pub(crate) fn loss(codec: &NeuralCodec, measurements: &[LevelMeasurement]) -> f64 {
     let config = codec.config();
     let losses = measurements

@@ -36,7 +36,7 @@ impl Side {
     }
 }
 
-/// Analysis and synthesis of a codec (METHOD 2.2).
+/// Analysis and synthesis of a codec (`docs/METHOD.md` 1.2).
 #[derive(Debug)]
 pub(crate) struct Network {
     n_blocks: usize,

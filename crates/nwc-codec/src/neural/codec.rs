@@ -22,7 +22,7 @@ use crate::{CodecConfig, Error, Result};
 /// Chunks come in columns: with more than one state the latents of a column are a path of a trellis code, and a symbol
 /// is no longer each latent's nearest integer; see [`NeuralCodec::quantize_columns`].
 /// A call gives the same result for any [`Parallelism`], and a chunk the same whatever is beside it.
-/// Source: METHOD 2.2 and 2.3.
+/// Source: `docs/METHOD.md` 1.2 and 1.3.
 #[derive(Debug, Clone)]
 pub struct NeuralCodec {
     config: CodecConfig,

@@ -1,6 +1,6 @@
 //! The learned codec: a residual network to latents, rounding or a trellis, factorised tables, a network back.
 //!
-//! Source: METHOD 2.2 to 2.4, arXiv 2510.11234.
+//! Source: `docs/METHOD.md` 1.2 to 1.4, arXiv 2510.11234.
 
 mod codec;
 mod column_streams;

@@ -21,7 +21,7 @@ pub(crate) const DECODER_EMBEDDING: &str = "quality_embedding.decoder";
 
 /// Names and shapes of all parameters of a codec, in the order of the data flow.
 ///
-/// `encoder.*` is the analysis `[chunk_len] -> [latent_dim]`, `decoder.*` the synthesis. Source: METHOD 2.2.
+/// `encoder.*` is the analysis `[chunk_len] -> [latent_dim]`, `decoder.*` the synthesis. Source: `docs/METHOD.md` 1.2.
 ///
 /// # Errors
 /// [`Error::Config`] where the configuration is not valid or asks for more than [`MAX_PARAMETERS`].
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_paper_has_as_many_parameters_as_counted() {
-        // METHOD 2.2: encoder 1,071,632, decoder the same, embedding 2,048; plus our medians 4 * 16.
+        // `docs/METHOD.md` 1.2: encoder 1,071,632, decoder the same, embedding 2,048; plus our medians 4 * 16.
         let config = CodecConfig::paper(300.0);
         assert_eq!(n_parameters(&config), 2 * 1_071_632 + 2_048 + 64);
         for config in [config, CodecConfig::small(300.0), CodecConfig::tiny(300.0)] {

@@ -127,7 +127,7 @@ pub fn initial_parameters(config: &CodecConfig, steps: &[f32], seed: u64) -> Res
 }
 
 /// PyTorch's own initialisation, which the paper trains from: linear layers uniform in ±1/√n_in, LayerNorm one
-/// and zero, quality embedding N(0, 1); medians zero. Source: METHOD 2.2.
+/// and zero, quality embedding N(0, 1); medians zero. Source: `docs/METHOD.md` 1.2.
 ///
 /// # Errors
 /// [`Error::Config`] where the configuration is not valid.

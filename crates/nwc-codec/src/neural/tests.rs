@@ -98,7 +98,7 @@ fn check_round_trip(
 
 #[test]
 fn identity_is_scalar_quantisation_with_its_known_figures() {
-    // DESIGN "Limits and measured evidence": steps of 2, 3, 4 and 5 bits. Reconstruction at the middle of each
+    // `docs/METHOD.md` 2.1: steps of 2, 3, 4 and 5 bits. Reconstruction at the middle of each
     // interval, not at its centroid, leaves step² / 12: 0.0227 where the table of centroids has 0.0222.
     let steps = [1.0824, 0.5224, 0.2590, 0.1292];
     let expected = [

@@ -1,4 +1,4 @@
-//! Analysis and synthesis: the residual network on a batch of rows. Source: METHOD 2.2.
+//! Analysis and synthesis: the residual network on a batch of rows. Source: `docs/METHOD.md` 1.2.
 //!
 //! ```text
 //! x  = input(rows)                                            [width]

@@ -32,7 +32,7 @@ pub struct TrellisConfig {
 }
 
 impl TrellisConfig {
-    /// Best of 0 to 0.45 by KL divergence in the prototype (DESIGN, "Limits and measured evidence").
+    /// Chosen among 0 to 0.45 by KL divergence on SmolLM2 (`docs/METHOD.md` 2.3).
     ///
     /// By squared error 0.35 is best at every rate, by 0.006 bit at 2 bits and nothing at 4
     /// (`bench-runs/gaussian-gap.json`).

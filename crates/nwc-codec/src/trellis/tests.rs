@@ -132,7 +132,7 @@ fn scalar_quantiser(step: f64) -> (f64, f64) {
     (entropy, 1.0 - energy)
 }
 
-/// The oracle values of DESIGN, "Limits and measured evidence".
+/// The oracle values of `docs/METHOD.md` 2.1.
 #[test]
 fn scalar_quantiser_is_the_known_one() {
     for (rate, step, mse) in [

@@ -15,7 +15,7 @@ fn random_hessian(dim: usize, n_tokens: usize, seed: u64) -> Hessian {
 }
 
 impl LdlFactor {
-    /// The block version of `L`, `[in, in]`, by position, as METHOD 2.7 defines it: each block column of `L`
+    /// The block version of `L`, `[in, in]`, by position, as `docs/METHOD.md` 1.7 defines it: each block column of `L`
     /// right-multiplied by the inverse of its diagonal block, so that the diagonal blocks are identities.
     pub(crate) fn block_unit_lower(&self, block_cols: usize) -> Array2<f32> {
         let mut l = self.l.mapv(f64::from);

@@ -8,7 +8,7 @@ use super::*;
 
 /// Both sides compute in f32; two sigmoids near ½ lie within 6e-8 of the truth, and a likelihood is their difference.
 const TOLERANCE: f64 = 1e-5;
-/// Probability outside CompressAI's outer two quantiles (METHOD 2.3).
+/// Probability outside CompressAI's outer two quantiles (`docs/METHOD.md` 1.3).
 const TAIL_MASS: f64 = 1e-9;
 
 fn fixture(check: impl FnOnce(&EntropyBottleneck, &dyn Fn(&str) -> Vec<f32>)) {
