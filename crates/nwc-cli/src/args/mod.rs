@@ -4,6 +4,7 @@ mod calibrate;
 mod compress;
 mod decompress;
 mod eval;
+mod generate;
 mod inspect;
 mod parse;
 mod train;
@@ -15,6 +16,7 @@ pub use calibrate::CalibrateArgs;
 pub use compress::{CompressArgs, Preset, Recover};
 pub use decompress::DecompressArgs;
 pub use eval::EvalArgs;
+pub use generate::GenerateArgs;
 pub use inspect::InspectArgs;
 pub use parse::Device;
 pub use train::TrainArgs;
@@ -57,6 +59,9 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Measure perplexity, and KL divergence from a reference (needs a build with the feature torch)
     Eval(EvalArgs),
+    /// Continue a text with the most likely tokens (needs a build with the feature torch)
+    #[command(hide = true)]
+    Generate(GenerateArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
