@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_set() {
-        for lambda in nwc::PRETRAINED_LAMBDAS {
+        for &lambda in nwc::PRETRAINED_LAMBDAS {
             let set = workspace::root().join(CODEC_SET);
             let file = set.join(file_name(lambda.into()));
             assert!(file.is_file(), "{}", file.display());

@@ -18,9 +18,8 @@ pub(crate) fn layer(rows: usize, cols: usize, seed: u64) -> (Array2<f32>, Hessia
     let mixing = gaussian(cols / 4, cols, seed + 1000);
     let noise = gaussian(n_tokens, cols, seed + 2000) * 0.5;
     let inputs = gaussian(n_tokens, cols / 4, seed + 3000).dot(&mixing) + noise;
-    let inputs = inputs.mapv(f64::from);
-    let second_moment = inputs.t().dot(&inputs) / n_tokens as f64;
-    let hessian = Hessian::from_f64(second_moment.view(), n_tokens as u64).unwrap();
+    let second_moment = inputs.t().dot(&inputs) / n_tokens as f32;
+    let hessian = Hessian::new(second_moment.into(), n_tokens as u64).unwrap();
     (gaussian(rows, cols, seed), hessian)
 }
 

@@ -30,7 +30,10 @@ impl Method {
     /// The trellis at `bits` of payload a linear weight, with statistics and everything that is recommended.
     pub(super) fn trellis(bits: f64, n_states: u16) -> Self {
         let target = RateTarget::BpwPayload(bits);
-        Self::of(CompressOptions::new(CodecChoice::Trellis { target, n_states }))
+        Self::of(CompressOptions::new(CodecChoice::Trellis {
+            target,
+            n_states,
+        }))
     }
 
     fn of(mut options: CompressOptions) -> Self {

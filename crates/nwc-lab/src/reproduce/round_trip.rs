@@ -197,7 +197,7 @@ mod tests {
         write_checkpoint(&original, &[llama_like()]);
         let options = CompressOptions::new(CodecChoice::Pretrained { lambda: 30.0 });
         let inspection = nwc::compress(&original, &packed, &options, &NoProgress).unwrap();
-        nwc::decompress(&packed, &restored, &NoProgress).unwrap();
+        nwc::decompress(&packed, &restored, &DecodeOptions::default(), &NoProgress).unwrap();
         damage(&restored);
         check(&original, &packed, &restored, &inspection).unwrap()
     }
