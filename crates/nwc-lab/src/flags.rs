@@ -61,7 +61,12 @@ pub(crate) struct ReproduceFlags {
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
     /// Evaluation text (UTF-8) [default: ../shared/data/wikitext2-test.txt or fixtures/text/evaluation.txt].
-    #[arg(long, value_name = "FILE", requires = "calibration_text")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "calibration_text",
+        conflicts_with = "quick"
+    )]
     pub(crate) text: Option<PathBuf>,
     /// Calibration text (UTF-8), which nothing is evaluated on; goes with --text.
     #[arg(long, value_name = "FILE", requires = "text")]
@@ -70,12 +75,18 @@ pub(crate) struct ReproduceFlags {
     #[arg(long, value_name = "L,...", value_delimiter = ',')]
     pub(crate) lambdas: Option<Vec<f64>>,
     /// Tokens to evaluate.
-    #[arg(long, value_name = "N", default_value_t = 4096)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4096,
+        conflicts_with = "quick"
+    )]
     pub(crate) max_tokens: usize,
     /// Text that each model continues.
     #[arg(
         long,
         value_name = "TEXT",
+        conflicts_with = "quick",
         default_value = "Water boils at a lower temperature on a high mountain because"
     )]
     pub(crate) prompt: String,
@@ -191,5 +202,7 @@ mod tests {
             panic!("not reproduce")
         };
         assert_eq!(flags.lambdas, Some(vec![30.0, 10_000.0]));
+        assert!(Lab::try_parse_from(["nwc-lab", "reproduce", "--quick"]).is_ok());
+        assert!(Lab::try_parse_from(["nwc-lab", "reproduce", "--quick", "--prompt", "a"]).is_err());
     }
 }

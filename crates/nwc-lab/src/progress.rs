@@ -46,6 +46,12 @@ impl Steps {
         );
     }
 
+    /// Leaves out a step that was expected to take `expected_s`: nothing has to be done.
+    pub(crate) fn skip(&mut self, expected_s: f64) {
+        self.n_begun += 1;
+        self.expected_s -= expected_s;
+    }
+
     /// Seconds from the beginning of the running step to the end, when `elapsed_s` have passed.
     fn left_s(&self, elapsed_s: f64) -> f64 {
         let slowness = (elapsed_s + ASSUMED_S) / (self.passed_s + ASSUMED_S);
@@ -73,6 +79,8 @@ mod tests {
         assert_eq!(steps.left_s(60.0), 180.0);
         // Three minutes for the first: the machine is half as fast.
         assert_eq!(steps.left_s(180.0), 360.0);
+        steps.skip(60.0);
+        assert_eq!(steps.left_s(180.0), 240.0);
         assert_eq!(shown(360.0), "about 6 min left");
         assert_eq!(shown(20.0), "less than a minute left");
     }

@@ -118,7 +118,8 @@ pub(crate) fn run(flags: &QualityFlags) -> Result<()> {
 pub(crate) fn sections(inputs: &Inputs) -> Result<Vec<Section>> {
     let bench = Bench::new(inputs)?;
     let plans = rows::all(&inputs.lambdas, inputs.full);
-    let mut steps = steps(&bench, &plans, &inputs.only, &[CALIBRATE_S]);
+    let rows_s = plans.iter().map(|_| ROW_S);
+    let mut steps = Steps::new([CALIBRATE_S].into_iter().chain(rows_s));
     steps.begin("calibrate", CALIBRATE_S);
     bench.calibrate()?;
     let mut results = measure_all(&bench, plans, &inputs.only, &mut steps);
@@ -134,7 +135,7 @@ pub(crate) fn sections(inputs: &Inputs) -> Result<Vec<Section>> {
 /// Where a row cannot be measured or a file cannot be read or written.
 pub(crate) fn measure_peers(inputs: &Inputs) -> Result<()> {
     let bench = Bench::new(inputs)?;
-    let mut steps = steps(&bench, &rows::peers(), &inputs.only, &[]);
+    let mut steps = Steps::new(rows::peers().iter().map(|_| ROW_S));
     let results = measure_all(&bench, rows::peers(), &inputs.only, &mut steps);
     write_json(&inputs.peers, &results)?;
     let plans = rows::peers().into_iter();
@@ -142,13 +143,6 @@ pub(crate) fn measure_peers(inputs: &Inputs) -> Result<()> {
     let n_failed = wanted.filter(|plan| bench.kept(plan).is_none()).count();
     ensure!(n_failed == 0, "{n_failed} rows could not be measured");
     Ok(())
-}
-
-/// The steps that `before` stands for, and one for each row that will be measured.
-fn steps(bench: &Bench<'_>, plans: &[Plan], only: &[String], before: &[f64]) -> Steps {
-    let plans = plans.iter();
-    let measured = plans.filter(|plan| bench.kept(plan).is_none() && plan.is_wanted(only));
-    Steps::new(before.iter().copied().chain(measured.map(|_| ROW_S)))
 }
 
 /// Takes the rows that are kept and measures the others that `only` asks for; one that fails is named on stderr.
@@ -159,9 +153,16 @@ fn measure_all(bench: &Bench<'_>, plans: Vec<Plan>, only: &[String], steps: &mut
     };
     for plan in plans {
         let name = plan.name();
-        let row = match bench.kept(&plan) {
-            Some(row) => Some(row),
-            None if !plan.is_wanted(only) => None,
+        let kept = bench.kept(&plan);
+        let row = match kept {
+            Some(_) => {
+                steps.skip(ROW_S);
+                kept
+            }
+            None if !plan.is_wanted(only) => {
+                steps.skip(ROW_S);
+                None
+            }
             None => {
                 steps.begin(&name, ROW_S);
                 match bench.measure(&plan) {

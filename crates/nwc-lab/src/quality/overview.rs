@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::measure::Row;
 use super::rows::{self, Family, Plan};
-use super::sections::{KL, name_of, plot};
+use super::sections::{KL, LINEARS, name_of, plot};
 use super::{Bench, CALIBRATE_S, Inputs, ROW_S, Results, measure_all, write_json};
 use crate::progress::Steps;
 use crate::report::{Cell, Plot, Section, Table, Text};
@@ -65,7 +65,7 @@ fn of(inputs: &Inputs, results: &Results, original: &str) -> Overview {
     Overview {
         about: about(inputs, rows),
         table: table(rows),
-        plot: plot(rows, KL, ("linear weight", |row| row.bpw_payload)),
+        plot: plot(rows, label, KL, LINEARS),
         continuations: continuations(inputs, rows, original),
     }
 }
@@ -119,7 +119,9 @@ fn explained(family: Family) -> &'static str {
 fn label(family: Family) -> &'static str {
     match family {
         Family::Ldlq128 => "--preset paper",
-        Family::LatentStates => "learned codec, all of ours",
+        Family::RoundToNearest => "round to nearest",
+        Family::Gptq => "GPTQ",
+        Family::LatentStates => "learned codec, best",
         Family::Trellis => "trellis (recommended)",
         other => other.label(),
     }

@@ -39,9 +39,9 @@ pub(super) fn of(inputs: &Inputs, results: &Results) -> Vec<Section> {
              bytes of the matrices in its file, whose types stand in brackets: a type whose blocks of 256 do not \
              divide a row gives way to one with blocks of 32. No importance matrix.",
         ),
-        Section::Plot(plot(rows, KL, ("linear weight", |row| row.bpw_payload))),
-        Section::Plot(plot(rows, KL, ALL_COUNTED)),
-        Section::Plot(plot(rows, PERPLEXITY, ALL_COUNTED)),
+        Section::Plot(plot(rows, Family::label, KL, LINEARS)),
+        Section::Plot(plot(rows, Family::label, KL, ALL_COUNTED)),
+        Section::Plot(plot(rows, Family::label, PERPLEXITY, ALL_COUNTED)),
         Section::Bars(ideas(rows)),
         Section::Text(Text {
             title: "What each step is worth".into(),
@@ -143,9 +143,16 @@ pub(super) type Quantity = (&'static str, fn(&Row) -> f64);
 
 pub(super) const KL: Quantity = ("KL divergence, nats a token", |row| row.evaluation.kl);
 const PERPLEXITY: Quantity = ("perplexity", |row| row.evaluation.perplexity);
+pub(super) const LINEARS: Quantity = ("linear weight", |row| row.bpw_payload);
 const ALL_COUNTED: Quantity = ("parameter, everything counted", |row| row.bpw_total);
 
-pub(super) fn plot(rows: &[(Plan, Row)], (what, cost): Quantity, (of, bits): Quantity) -> Plot {
+/// A curve for each family, named by `label`.
+pub(super) fn plot(
+    rows: &[(Plan, Row)],
+    label: fn(Family) -> &'static str,
+    (what, cost): Quantity,
+    (of, bits): Quantity,
+) -> Plot {
     let series = Family::ALL.into_iter().filter_map(|family| {
         let mut points: Vec<(f64, f64)> = rows
             .iter()
@@ -154,7 +161,7 @@ pub(super) fn plot(rows: &[(Plan, Row)], (what, cost): Quantity, (of, bits): Qua
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         (!points.is_empty()).then(|| Series {
-            name: family.label().into(),
+            name: label(family).into(),
             style: match family {
                 // Its types are no steps of one scheme.
                 Family::LlamaCpp => Style::Points,

@@ -120,7 +120,7 @@ fn curves(found: &Measurements) -> Plot {
             series("nwc, stored bytes", Style::Curve, ours),
             series("ECSQ, entropy", Style::Bound, drawn(&found.reference.ecsq)),
             series(
-                "round to nearest per row, stored bytes",
+                "round to nearest in groups, stored bytes",
                 Style::Points,
                 drawn(&found.reference.round_to_nearest),
             ),
@@ -176,8 +176,8 @@ fn reference_note(found: &Measurements) -> String {
     };
     format!(
         "ECSQ: uniform step in row standard deviations, centroids, bits as the empirical entropy of all symbols \
-         of the model under one table, nothing stored; round to nearest: uniform grid from a row's least to its \
-         greatest weight, packed indices and two f16 a row as stored. Both over {sample} of {} linear weights. \
+         of the model under one table, nothing stored; round to nearest: a uniform grid for every 64 or 128 \
+         columns of a row, packed codes, an f16 scale and a zero point as stored. Both over {sample} of {} linear weights. \
          Ours pays {:.4} bits a weight for row scales, ECSQ nothing.",
         reference.n_linear, reference.row_scale_bits
     )
