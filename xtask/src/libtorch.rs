@@ -8,14 +8,14 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::fetch::{self, Wheel};
-use crate::{wheel, workspace};
+use crate::wheel;
+use crate::workspace::{self, Scratch};
 
 /// The LibTorch that `tch = "=0.24.0"` is written for.
 const VERSION: &str = "2.11.0";
@@ -42,18 +42,23 @@ const CUDA_CUPTI: Wheel = Wheel {
     size_bytes: 10_715_597,
 };
 
-/// The libraries a CPU build loads. The wheel's `libtorch_cpu.so` is linked to the two of CUDA.
-const TORCH_LIBS: [&str; 4] = [
-    "libc10.so",
-    "libtorch_cpu.so",
-    "libgomp.so.1",
-    "libtorch_global_deps.so",
+/// What a CPU build loads and includes, and where it goes. The wheel's `libtorch_cpu.so` is linked to the two of CUDA.
+const TORCH_FILES: [(&str, &str); 5] = [
+    ("torch/lib/libc10.so", "lib/libc10.so"),
+    ("torch/lib/libtorch_cpu.so", "lib/libtorch_cpu.so"),
+    ("torch/lib/libgomp.so.1", "lib/libgomp.so.1"),
+    (
+        "torch/lib/libtorch_global_deps.so",
+        "lib/libtorch_global_deps.so",
+    ),
+    ("torch/include/", "include/"),
 ];
-const CUDA_LIBS: [&str; 2] = ["libcudart.so.13", "libcupti.so.13"];
+const CUDART: [(&str, &str); 1] = [("nvidia/cu13/lib/libcudart.so.13", "lib/libcudart.so.13")];
+const CUPTI: [(&str, &str); 1] = [("nvidia/cu13/lib/libcupti.so.13", "lib/libcupti.so.13")];
 
 /// A LibTorch that fits, ready to build and run with.
 #[derive(Debug)]
-pub(crate) struct LibTorch {
+pub struct LibTorch {
     /// `LIBTORCH` for torch-sys; `None` where it asks the Python torch itself.
     dir: Option<PathBuf>,
     lib_dir: PathBuf,
@@ -61,13 +66,21 @@ pub(crate) struct LibTorch {
 
 impl LibTorch {
     /// The variables that a build and a run need, with their values.
-    pub(crate) fn env(&self) -> Vec<(&'static str, OsString)> {
+    pub fn env(&self) -> Vec<(&'static str, OsString)> {
         let mut found = vec![("LD_LIBRARY_PATH", self.library_path())];
         match &self.dir {
             Some(dir) => found.push(("LIBTORCH", dir.clone().into())),
             None => found.push(("LIBTORCH_USE_PYTORCH", "1".into())),
         }
         found
+    }
+
+    /// The same as lines that a shell evaluates.
+    pub fn shell_lines(&self) -> String {
+        let line = |(name, value): (&str, OsString)| {
+            format!("export {name}='{}'\n", value.to_string_lossy())
+        };
+        self.env().into_iter().map(line).collect()
     }
 
     fn library_path(&self) -> OsString {
@@ -80,21 +93,11 @@ impl LibTorch {
     }
 }
 
-/// `cargo xtask libtorch`: prints shell lines for `eval`.
-pub(crate) fn run() -> Result<()> {
-    let libtorch = provide()?;
-    let mut out = std::io::stdout().lock();
-    for (name, value) in libtorch.env() {
-        writeln!(out, "export {name}='{}'", value.to_string_lossy())?;
-    }
-    Ok(())
-}
-
 /// Finds or gets LibTorch.
 ///
 /// # Errors
 /// Where what the environment names does not fit, or what is missing cannot be fetched.
-pub(crate) fn provide() -> Result<LibTorch> {
+pub fn provide() -> Result<LibTorch> {
     if let Some(dir) = env::var_os("LIBTORCH").filter(|dir| !dir.is_empty()) {
         return given(PathBuf::from(dir));
     }
@@ -190,40 +193,29 @@ fn python_torch() -> Result<LibTorch> {
 
 /// Fetches the wheels and unpacks what a CPU needs, so that `dir` is there whole or not at all.
 fn unpack_wheels(dir: &Path) -> Result<()> {
-    let torch = fetch::wheel(&TORCH, INSTEAD)?;
-    let cuda = [
-        fetch::wheel(&CUDA_RUNTIME, INSTEAD)?,
-        fetch::wheel(&CUDA_CUPTI, INSTEAD)?,
+    let wheels: [(PathBuf, &[(&str, &str)]); 3] = [
+        (fetch::wheel(&TORCH, INSTEAD)?, &TORCH_FILES),
+        (fetch::wheel(&CUDA_RUNTIME, INSTEAD)?, &CUDART),
+        (fetch::wheel(&CUDA_CUPTI, INSTEAD)?, &CUPTI),
     ];
     workspace::title(&format!("unpack LibTorch {VERSION} into {}", dir.display()));
     let parent = workspace::store();
     fs::create_dir_all(&parent)?;
-    let making = tempfile::Builder::new()
-        .prefix(".libtorch-")
-        .tempdir_in(&parent)?;
-    let mut n_libs = wheel::unpack(&torch, making.path(), |name| {
-        place_of_lib(name, &TORCH_LIBS)
-    })?;
-    for path in &cuda {
-        n_libs += wheel::unpack(path, making.path(), |name| place_of_lib(name, &CUDA_LIBS))?;
+    let making = Scratch::new_in(&parent)?;
+    for (wheel, files) in &wheels {
+        wheel::unpack(wheel, making.path(), files)?;
+        for (_, place) in *files {
+            ensure!(
+                making.path().join(place).exists(),
+                "{} holds nothing for {place}",
+                wheel.display()
+            );
+        }
     }
-    let n_expected = TORCH_LIBS.len() + CUDA_LIBS.len();
-    if n_libs != n_expected {
-        bail!("the wheels hold {n_libs} of the {n_expected} libraries needed");
-    }
-    wheel::unpack(&torch, making.path(), |name| {
-        name.starts_with("torch/include/")
-            .then(|| PathBuf::from(&name["torch/".len()..]))
-    })?;
     link("libtorch_cpu.so", &making.path().join("lib/libtorch.so"))?;
     // torch-sys reads this file to check the version.
     fs::write(making.path().join("build-version"), VERSION)?;
     workspace::put_in_place(making.path(), dir)
-}
-
-fn place_of_lib(name: &str, wanted: &[&str]) -> Option<PathBuf> {
-    let (folder, file) = name.rsplit_once('/')?;
-    (folder.ends_with("/lib") && wanted.contains(&file)).then(|| Path::new("lib").join(file))
 }
 
 #[cfg(unix)]
@@ -241,8 +233,8 @@ fn link(_target: &str, path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn libtorch_of_version(minor: &str) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
+    fn libtorch_of_version(minor: &str) -> Scratch {
+        let dir = Scratch::new().unwrap();
         fs::create_dir_all(dir.path().join("lib")).unwrap();
         fs::write(dir.path().join("lib/libtorch_cpu.so"), "").unwrap();
         fs::create_dir_all(dir.path().join("include/torch/headeronly")).unwrap();
@@ -264,6 +256,8 @@ mod tests {
         assert!(found.lib_dir.ends_with("lib"));
         let names: Vec<_> = found.env().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["LD_LIBRARY_PATH", "LIBTORCH"]);
+        let lines = found.shell_lines();
+        assert!(lines.starts_with("export LD_LIBRARY_PATH='") && lines.ends_with("'\n"));
     }
 
     #[test]
@@ -278,7 +272,7 @@ mod tests {
 
     #[test]
     fn an_empty_or_absent_folder_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Scratch::new().unwrap();
         assert!(
             given(dir.path().to_path_buf())
                 .unwrap_err()
@@ -292,24 +286,5 @@ mod tests {
                 .to_string()
                 .contains("is not there")
         );
-    }
-
-    #[test]
-    fn libraries_are_found_in_both_layouts() {
-        let check = |name: &str, wanted: &[&str], place: Option<&str>| {
-            assert_eq!(
-                place_of_lib(name, wanted),
-                place.map(PathBuf::from),
-                "{name}"
-            );
-        };
-        check("torch/lib/libc10.so", &TORCH_LIBS, Some("lib/libc10.so"));
-        check(
-            "nvidia/cu13/lib/libcupti.so.13",
-            &CUDA_LIBS,
-            Some("lib/libcupti.so.13"),
-        );
-        check("torch/lib/libtorch_cuda.so", &TORCH_LIBS, None);
-        check("libc10.so", &TORCH_LIBS, None);
     }
 }

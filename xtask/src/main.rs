@@ -1,28 +1,17 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask reproduce` and what they stand on.
 #![forbid(unsafe_code)]
 
-mod bench;
-mod child;
 mod emulate;
-mod fetch;
-mod fixtures;
 mod flags;
-mod libtorch;
-mod model;
-mod optimized;
-mod peers;
-mod quality;
-mod report;
-mod reproduce;
-mod synthetic;
+mod lab;
 mod test;
 mod tidy;
-mod wheel;
-mod workspace;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use xtask::{fixtures, libtorch};
 
 use crate::flags::{Command, Xtask};
 
@@ -40,15 +29,19 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Test(flags) => test::run(&flags),
         Command::Tidy => tidy::run(),
-        Command::Bench(flags) => bench::run(&flags),
         Command::Emulate(flags) => emulate::run(&flags),
-        Command::Reproduce(flags) => reproduce::run(&flags),
-        Command::Quality(flags) => quality::run(&flags),
-        Command::Peers(flags) => peers::run(&flags),
-        Command::Pretrain(flags) => reproduce::pretrain(&flags),
-        Command::Model(flags) => model::run(&flags),
-        Command::Synthetic(flags) => synthetic::run(&flags),
-        Command::Libtorch => libtorch::run(),
-        Command::Fixtures(flags) => fixtures::run(&flags),
+        Command::Libtorch => {
+            let lines = libtorch::provide()?.shell_lines();
+            Ok(std::io::stdout().write_all(lines.as_bytes())?)
+        }
+        Command::Fixtures { check: true } => fixtures::check(),
+        Command::Fixtures { check: false } => fixtures::update(),
+        Command::Reproduce(flags) => lab::run("reproduce", &flags.arguments),
+        Command::Quality(flags) => lab::run("quality", &flags.arguments),
+        Command::Peers(flags) => lab::run("peers", &flags.arguments),
+        Command::Bench(flags) => lab::run("bench", &flags.arguments),
+        Command::Pretrain(flags) => lab::run("pretrain", &flags.arguments),
+        Command::Model(flags) => lab::run("model", &flags.arguments),
+        Command::Synthetic(flags) => lab::run("synthetic", &flags.arguments),
     }
 }

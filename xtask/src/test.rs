@@ -3,13 +3,14 @@
 use std::process::Command;
 
 use anyhow::Result;
+use xtask::{libtorch, workspace};
 
 use crate::flags::TestFlags;
-use crate::{libtorch, model, tidy, workspace};
+use crate::tidy;
 
-/// What a build with everything in it selects. One selection for lints, docs and tests: cargo then settles the
-/// features of shared dependencies once, and builds each of them once for checking and once for running.
-const WHOLE: [&str; 3] = ["--workspace", "--features", "nwc-cli/torch"];
+/// The crates that need LibTorch, as far as they are there, and the program with everything in it.
+const TORCH_CRATES: [&str; 3] = ["nwc-train", "nwc-lm", "nwc-recover"];
+const TORCH_PROGRAM: &str = "nwc-cli";
 
 /// Runs every step; the first that fails is the last.
 pub(crate) fn run(flags: &TestFlags) -> Result<()> {
@@ -19,56 +20,70 @@ pub(crate) fn run(flags: &TestFlags) -> Result<()> {
     )?;
     workspace::title("tidy");
     tidy::run()?;
-    // The default members, which is what a machine without LibTorch builds.
-    lints(
-        "lints, without LibTorch",
-        workspace::cargo().args(["clippy", "--all-targets"]),
-    )?;
-    let libtorch = if flags.no_torch {
-        None
-    } else {
-        Some(libtorch::provide()?)
-    };
-    let model = if flags.no_model {
-        None
-    } else {
-        Some(model::provide()?)
-    };
-    let selection: &[&str] = if flags.no_torch { &[] } else { &WHOLE };
-    let cargo = |subcommand: &str| {
+    // One selection for lints, tests and docs: cargo settles the features of shared dependencies once, and builds
+    // each of them once for checking and once for running.
+    let plain = |subcommand: &str| {
         let mut command = workspace::cargo();
-        command.arg(subcommand).args(selection);
-        if let Some(libtorch) = &libtorch {
-            command.envs(libtorch.env());
-        }
+        command.args([subcommand, "--workspace"]);
+        torch_crates().for_each(|name| _ = command.args(["--exclude", name]));
         command
     };
-    if !flags.no_torch {
-        lints(
-            "lints, whole workspace",
-            cargo("clippy").arg("--all-targets"),
-        )?;
+    lints("lints", &mut plain("clippy"))?;
+    docs("docs", &mut plain("doc"))?;
+    let mut fuzz = workspace::cargo();
+    fuzz.args(["check", "--manifest-path", "fuzz/Cargo.toml"]);
+    // Beside everything else, so that the fuzz targets' workspace keeps no build folder of its own.
+    fuzz.arg("--target-dir")
+        .arg(workspace::store().join("fuzz"));
+    workspace::step("fuzz targets build", &mut fuzz)?;
+    let mut tests = plain("test");
+    with_fixed_output(&mut tests);
+    if flags.no_torch {
+        return workspace::last_step("tests", &mut tests);
     }
-    workspace::step(
-        "docs",
-        cargo("doc")
-            .arg("--no-deps")
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )?;
-    let mut tests = cargo("test");
-    // Error texts are compared in tests: no backtraces in them, no colours, one width.
-    tests
-        .env("RUST_BACKTRACE", "0")
-        .env("NO_COLOR", "1")
-        .env("COLUMNS", "100")
-        .env("INSTA_UPDATE", "no");
-    match model {
-        Some(dir) => tests.env("NWC_TEST_MODEL", dir),
-        None => tests.env_remove("NWC_TEST_MODEL"),
+    workspace::step("tests", &mut tests)?;
+    let libtorch = libtorch::provide()?;
+    let torch = |subcommand: &str| {
+        let mut command = workspace::cargo();
+        command.args([subcommand, "-p", TORCH_PROGRAM]);
+        command.args(["--features", &format!("{TORCH_PROGRAM}/torch")]);
+        torch_crates().for_each(|name| _ = command.args(["-p", name]));
+        command.envs(libtorch.env());
+        command
     };
-    workspace::last_step("tests", &mut tests)
+    lints("lints, with LibTorch", &mut torch("clippy"))?;
+    docs("docs, with LibTorch", &mut torch("doc"))?;
+    workspace::last_step(
+        "tests, with LibTorch",
+        with_fixed_output(&mut torch("test")),
+    )
+}
+
+fn torch_crates() -> impl Iterator<Item = &'static str> {
+    let crates = workspace::root().join("crates");
+    let is_there = move |name: &&str| crates.join(name).join("Cargo.toml").is_file();
+    TORCH_CRATES.into_iter().filter(is_there)
 }
 
 fn lints(title: &str, command: &mut Command) -> Result<()> {
-    workspace::step(title, command.args(["--", "-D", "warnings"]))
+    workspace::step(
+        title,
+        command.args(["--all-targets", "--", "-D", "warnings"]),
+    )
+}
+
+fn docs(title: &str, command: &mut Command) -> Result<()> {
+    workspace::step(
+        title,
+        command.arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+/// Error texts are compared in tests: no backtraces in them, no colours, one width.
+fn with_fixed_output(command: &mut Command) -> &mut Command {
+    command
+        .env("RUST_BACKTRACE", "0")
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "100")
+        .env("INSTA_UPDATE", "no")
 }

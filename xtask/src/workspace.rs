@@ -3,27 +3,27 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
 /// The repository's root folder.
-pub(crate) fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     // Cargo sets the variable for `cargo run`; the compiled-in value serves a binary started by hand.
     let manifest_dir = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    manifest_dir
-        .parent()
-        .map_or_else(|| manifest_dir.clone(), Path::to_path_buf)
+    let is_root = |dir: &&Path| dir.join("xtask").join("Cargo.toml").is_file();
+    let found = manifest_dir.ancestors().find(is_root);
+    found.unwrap_or(&manifest_dir).to_path_buf()
 }
 
 /// Where LibTorch, the model and reports are kept: `target/` in the repository.
 ///
 /// It does not follow `CARGO_TARGET_DIR`, so that several build folders share one copy.
-pub(crate) fn store() -> PathBuf {
+pub fn store() -> PathBuf {
     root().join("target")
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn store() -> PathBuf {
 ///
 /// # Errors
 /// Where a folder cannot be read; a folder that is not there holds nothing.
-pub(crate) fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
+pub fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     if !dir.is_dir() {
         return Ok(found);
@@ -56,7 +56,7 @@ pub(crate) fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// `path` as seen from `root`, with `/` between the parts.
-pub(crate) fn relative_name(root: &Path, path: &Path) -> String {
+pub fn relative_name(root: &Path, path: &Path) -> String {
     path.strip_prefix(root)
         .unwrap_or(path)
         .to_string_lossy()
@@ -64,14 +64,14 @@ pub(crate) fn relative_name(root: &Path, path: &Path) -> String {
 }
 
 /// `cargo`, as the one that started this program, in the repository's root.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(root());
     command
 }
 
 /// Says on stderr what begins now.
-pub(crate) fn title(text: &str) {
+pub fn title(text: &str) {
     eprintln!("\n==> {text}");
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn title(text: &str) {
 ///
 /// # Errors
 /// Where it cannot be started or does not succeed.
-pub(crate) fn step(text: &str, command: &mut Command) -> Result<()> {
+pub fn step(text: &str, command: &mut Command) -> Result<()> {
     let start = Instant::now();
     last_step(text, command)?;
     eprintln!("    done in {:.0} s", start.elapsed().as_secs_f64());
@@ -90,7 +90,7 @@ pub(crate) fn step(text: &str, command: &mut Command) -> Result<()> {
 ///
 /// # Errors
 /// As [`step`].
-pub(crate) fn last_step(text: &str, command: &mut Command) -> Result<()> {
+pub fn last_step(text: &str, command: &mut Command) -> Result<()> {
     title(text);
     let status = command
         .status()
@@ -105,8 +105,7 @@ pub(crate) fn last_step(text: &str, command: &mut Command) -> Result<()> {
 ///
 /// # Errors
 /// Where it cannot be renamed and nobody else has put the same folder there meanwhile.
-pub(crate) fn put_in_place(made: &Path, dir: &Path) -> Result<()> {
-    readable(made, 0o755)?;
+pub fn put_in_place(made: &Path, dir: &Path) -> Result<()> {
     match fs::rename(made, dir) {
         Err(_) if dir.is_dir() => Ok(()),
         renamed => renamed.with_context(|| format!("cannot put {} in place", dir.display())),
@@ -117,33 +116,56 @@ pub(crate) fn put_in_place(made: &Path, dir: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Where it cannot be written.
-pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let written = tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempfile_in(parent)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)
-        });
-    written.with_context(|| format!("cannot write {}", path.display()))?;
-    readable(path, 0o644)
+pub fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let scratch = Scratch::new_in(parent.unwrap_or(Path::new(".")))?;
+    let made = scratch.path().join("text");
+    fs::write(&made, text)
+        .and_then(|()| fs::rename(&made, path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// What is made as temporary can be read by its owner only.
-#[cfg(unix)]
-pub(crate) fn readable(path: &Path, mode: u32) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
+/// A new folder that is removed with everything in it when this is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// One where the system keeps temporary files.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn new() -> Result<Self> {
+        Self::new_in(&env::temp_dir())
+    }
+
+    /// One in `parent`, so that what is made in it can be renamed to a place beside it.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn new_in(parent: &Path) -> Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = parent.join(format!(".nwc-{}-{count}", process::id()));
+        // What an earlier process of this number left behind.
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir(&dir)
+            .with_context(|| format!("cannot make a folder in {}", parent.display()))?;
+        Ok(Self(dir))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
-#[cfg(not(unix))]
-pub(crate) fn readable(_path: &Path, _mode: u32) -> Result<()> {
-    Ok(())
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Gone already where it was renamed; nothing else can be done about what cannot be removed.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The command as one would type it.

@@ -1,5 +1,7 @@
 //! The cost of compression: perplexity, KL divergence to a reference, top-1 agreement.
 
+mod continuation;
+
 use tch::{Kind, Tensor};
 
 use crate::batches::final_hidden_states;
@@ -7,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::model::{Head, LanguageModel, NoTap};
 use crate::tensors::{to_vec_f64, token_tensor, without_grad};
 use crate::text::windows;
+
+pub use continuation::continue_greedily;
 
 /// How a model is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,6 +48,17 @@ impl TextTokenizer {
             _ => Ok(tokens),
         }
     }
+
+    /// The text of `tokens`, special tokens left out.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn decode(&self, tokens: &[u32]) -> Result<String> {
+        let decoded = self.inner.decode(tokens, true);
+        decoded.map_err(|source| Error::Tokenizer {
+            message: source.to_string(),
+        })
+    }
 }
 
 /// `\r\n` and `\r` as `\n`.
@@ -129,6 +140,7 @@ mod tests {
         let tokenizer = TextTokenizer::from_json(WORDS.as_bytes()).unwrap();
         assert_eq!(tokenizer.encode("b b a b", 2).unwrap(), [1, 1, 0, 1]);
         assert_eq!(tokenizer.encode("", 2).unwrap(), [0u32; 0]);
+        assert_eq!(tokenizer.decode(&[1, 1, 0, 1]).unwrap(), "b b a b");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::fetch;
+use xtask::fetch;
 
 /// The byte layout and its normative text.
 const DOCUMENT: &str = "docs/FORMAT.md";
@@ -37,11 +37,13 @@ pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use xtask::workspace::Scratch;
+
     use super::*;
 
     #[test]
     fn the_document_follows_its_source() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Scratch::new().unwrap();
         let check = |document: &str, problem: Option<&str>| {
             fs::create_dir_all(dir.path().join("docs")).unwrap();
             fs::create_dir_all(dir.path().join("crates/nwc-format/src")).unwrap();
@@ -62,10 +64,6 @@ mod tests {
 
     #[test]
     fn nothing_to_compare_is_no_problem() {
-        assert!(
-            problems(tempfile::tempdir().unwrap().path())
-                .unwrap()
-                .is_empty()
-        );
+        assert!(problems(Scratch::new().unwrap().path()).unwrap().is_empty());
     }
 }

@@ -2,19 +2,22 @@
 
 mod dependencies;
 mod documents;
+mod licences;
+mod modules;
 mod sources;
 
 use anyhow::{Result, bail};
-
-use crate::{fixtures, workspace};
+use xtask::{fixtures, workspace};
 
 /// `cargo xtask tidy`: prints every problem, and fails where there is one.
 pub(crate) fn run() -> Result<()> {
     let root = workspace::root();
     let mut problems = dependencies::problems(&dependencies::metadata()?)?;
+    problems.extend(modules::problems(&root)?);
     problems.extend(sources::problems(&root)?);
     problems.extend(documents::problems(&root)?);
     problems.extend(fixtures::problems(&root)?);
+    problems.extend(licences::problems()?);
     for problem in &problems {
         eprintln!("tidy: {problem}");
     }

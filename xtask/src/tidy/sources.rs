@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::workspace;
+use xtask::workspace;
 
 /// A file does one thing; past this it does several.
 const MAX_LINES: usize = 500;
@@ -20,7 +20,7 @@ const UNFINISHED: [&str; 2] = [concat!("todo", "!"), concat!("unimplemented", "!
 const README_AS_DOC: &str = "#![doc = include_str!(";
 
 /// The crates that may name tch.
-const TORCH_FOLDERS: [&str; 2] = ["crates/nwc-train/", "crates/nwc-lm/"];
+const TORCH_FOLDERS: [&str; 3] = ["crates/nwc-train/", "crates/nwc-lm/", "crates/nwc-recover/"];
 const TORCH_PATH: &str = concat!("tch", "::");
 
 /// Files in which unsafe code is accepted, one a crate, with the modules below it: what for stands in the file.
@@ -97,7 +97,7 @@ fn rust_problems(name: &str, text: &str) -> Vec<String> {
         }
         if names_torch && is_path(code, TORCH_PATH) {
             problems.push(format!(
-                "{name}:{}: names tch outside nwc-train and nwc-lm",
+                "{name}:{}: names tch outside the crates that need LibTorch",
                 idx + 1
             ));
         }

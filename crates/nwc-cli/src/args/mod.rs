@@ -4,6 +4,7 @@ mod calibrate;
 mod compress;
 mod decompress;
 mod eval;
+mod generate;
 mod inspect;
 mod parse;
 mod train;
@@ -15,6 +16,7 @@ pub(crate) use calibrate::CalibrateArgs;
 pub(crate) use compress::{CompressArgs, Preset, Recover};
 pub(crate) use decompress::DecompressArgs;
 pub(crate) use eval::EvalArgs;
+pub(crate) use generate::GenerateArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use parse::Device;
 pub(crate) use train::TrainArgs;
@@ -57,6 +59,9 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Measure perplexity, and KL divergence from a reference (needs a build with the feature torch)
     Eval(EvalArgs),
+    /// Continue a text with the most likely tokens (needs a build with the feature torch)
+    #[command(hide = true)]
+    Generate(GenerateArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell

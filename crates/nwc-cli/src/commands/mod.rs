@@ -26,12 +26,16 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Calibrate(args) => torch::calibrate::run(&args, quiet),
         #[cfg(feature = "torch")]
         Command::Eval(args) => torch::eval::run(&args, quiet),
+        #[cfg(feature = "torch")]
+        Command::Generate(args) => torch::generate::run(&args),
         #[cfg(not(feature = "torch"))]
         Command::Train(_) => no_torch::refuse("train"),
         #[cfg(not(feature = "torch"))]
         Command::Calibrate(_) => no_torch::refuse("calibrate"),
         #[cfg(not(feature = "torch"))]
         Command::Eval(_) => no_torch::refuse("eval"),
+        #[cfg(not(feature = "torch"))]
+        Command::Generate(_) => no_torch::refuse("generate"),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "nwc-cli", &mut script);

@@ -2,6 +2,7 @@
 
 pub(crate) mod calibrate;
 pub(crate) mod eval;
+pub(crate) mod generate;
 pub(crate) mod recover;
 pub(crate) mod synthesis;
 pub(crate) mod train;
