@@ -80,7 +80,7 @@ pub fn verify(
         let of_files = metadata
             .files
             .par_iter()
-            .filter_map(|(name, digest)| carry::read_checked(dir, name, digest).err());
+            .filter_map(|(name, digest)| carry::check(dir, name, digest).err());
         let failures = rayon::join(|| of_tensors.collect::<Vec<_>>(), || of_files.collect());
         verification.failures.extend(failures.0);
         verification.failures.extend::<Vec<_>>(failures.1);

@@ -9,7 +9,7 @@ use nwc_format::{
 
 use crate::Result;
 use crate::error::Error;
-use crate::family::{GAINS, Layer, Layers, Room, Sizes, TRANSPOSED};
+use crate::family::{GAINS, Layer, Layers, ROWS, Room, Sizes, TRANSPOSED, usual_rows};
 use crate::survey::{Plan, Planned, Treatment};
 
 /// What goes into the header as the writer's name.
@@ -115,7 +115,7 @@ impl Expected {
             .map(|p| p.tensor.n_elems())
             .sum();
         let shards: Vec<_> = plan.shard_names().zip(self.shards.iter()).collect();
-        let index = super::write::index_of(&shards).map_or(0, |index| index.len());
+        let index = super::write::index_of(&shards, plan.has_index).map_or(0, |index| index.len());
         Sizes {
             other_bytes: (headers + kept + index) as u64,
             n_params,
@@ -150,6 +150,7 @@ fn record(planned: &Planned<'_>, room: Room) -> TensorRecord {
                 .parameters
                 .iter()
                 .map(|name| ((*name).to_owned(), LONG))
+                .chain(rows_to_say(planned))
                 .collect();
             record.coding = Coding::Coded {
                 family: room.family.into(),
@@ -172,6 +173,16 @@ fn record(planned: &Planned<'_>, room: Room) -> TensorRecord {
         })
         .collect();
     record
+}
+
+/// The parameter that tells the rows of a convolution's kernel.
+pub(super) fn rows_to_say(planned: &Planned<'_>) -> Option<(String, f64)> {
+    match planned.treatment {
+        Treatment::Code { rows, .. } if usual_rows(&planned.tensor.shape) != Some(rows) => {
+            Some((ROWS.into(), rows as f64))
+        }
+        _ => None,
+    }
 }
 
 /// A record that says what is known of a tensor beforehand.

@@ -7,7 +7,7 @@ use std::path::Path;
 use nwc_format::{Coding, INDEX_FILE_NAME, ModelIndex, ShardMetadata, ShardWriter, TensorRecord};
 
 use super::hook::Recovered;
-use super::room::{Expected, empty_record};
+use super::room::{Expected, empty_record, rows_to_say};
 use super::sink::CountingSink;
 use crate::family::{CodedMatrix, Layer, Layers, MatrixCoder};
 use crate::folder::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
@@ -76,7 +76,7 @@ impl Writer<'_> {
             shards.push((file_name, metadata));
         }
         let tables: Vec<_> = shards.iter().map(|(name, m)| (*name, m)).collect();
-        if let Some(index) = index_of(&tables) {
+        if let Some(index) = index_of(&tables, self.plan.has_index) {
             total_bytes += index.len() as u64;
             if let Some(out) = self.out {
                 out.write(INDEX_FILE_NAME, &index)?;
@@ -169,12 +169,14 @@ fn write_tensor<W: Read + Write + Seek>(
         }
         Outcome::Tuned(bytes) => store(&mut record, &bytes)?,
         Outcome::Coded(coded) => {
+            let mut parameters = coded.parameters;
+            parameters.extend(rows_to_say(planned));
             record.bits_estimated = Some(coded.bits_estimated);
             record.nmse = Some(coded.nmse);
             record.coding = Coding::Coded {
                 family: coded.family.into(),
                 codec: coded.codec,
-                parameters: coded.parameters,
+                parameters,
             };
             for section in coded.sections {
                 record.sections.push(writer.coded_as(
@@ -219,9 +221,9 @@ fn tuned_bytes(planned: &Planned<'_>, values: &[f32]) -> Result<Vec<u8>> {
     }
 }
 
-/// The index of several shards; one shard needs none.
-pub(super) fn index_of(shards: &[(&str, &ShardMetadata)]) -> Option<Vec<u8>> {
-    if shards.len() < 2 {
+/// The index of several shards; one shard needs none, unless the checkpoint had one.
+pub(super) fn index_of(shards: &[(&str, &ShardMetadata)], had_one: bool) -> Option<Vec<u8>> {
+    if shards.len() < 2 && !had_one {
         return None;
     }
     let mut index = ModelIndex::default();

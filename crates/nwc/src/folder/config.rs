@@ -5,7 +5,62 @@
 
 use std::ops::Range;
 
-use serde_json::Value;
+use nwc_format::{insert_quantization_text, remove_quantization_text};
+use serde_json::{Map, Value};
+
+/// Where a config says how its weights are stored.
+const KEY: &str = "quantization_config";
+
+/// A configuration with our entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Marked<'a> {
+    /// What loaders read.
+    pub(crate) bytes: Vec<u8>,
+    /// The original, where [`unmarked`] would not give it back.
+    pub(crate) original: Option<&'a [u8]>,
+}
+
+/// Sets our entry in a configuration, where its text can be understood and no other method has the place.
+pub(crate) fn marked(original: &[u8]) -> Marked<'_> {
+    let text = std::str::from_utf8(original).ok();
+    let inserted = text.and_then(|text| {
+        insert_quantization_text(text, &Map::new())
+            .ok()
+            .or_else(|| insert_into_python(text))
+    });
+    let bytes = inserted.map_or_else(|| original.to_vec(), String::into_bytes);
+    let original = (unmarked(&bytes) != original).then_some(original);
+    Marked { bytes, original }
+}
+
+/// Takes our entry out of a configuration; without one, `bytes` themselves.
+pub(crate) fn unmarked(bytes: &[u8]) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return bytes.to_vec();
+    };
+    if let Ok(removed) = remove_quantization_text(text) {
+        return removed.into_bytes();
+    }
+    let is_ours = value_of(text, KEY).is_some_and(|v| v.get("quant_method") == Some(&"nwc".into()));
+    match is_ours.then(|| without_entry(text, KEY)).flatten() {
+        Some(removed) => removed.into_bytes(),
+        None => bytes.to_vec(),
+    }
+}
+
+/// Our entry as the last one of a text that is JSON only to Python.
+fn insert_into_python(text: &str) -> Option<String> {
+    let entries = entries(text)?;
+    let last = entries.last()?;
+    if entries.iter().any(|entry| entry.key == KEY) {
+        return None;
+    }
+    // The entry as it is spelled in a config that has nothing else.
+    let alone = insert_quantization_text("{}", &Map::new()).ok()?;
+    let entry = alone.strip_prefix('{')?.strip_suffix('}')?;
+    let (before, after) = text.split_at_checked(last.whole.end)?;
+    Some(format!("{before},{entry}{after}"))
+}
 
 /// One entry of the outermost object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +274,34 @@ mod tests {
         ] {
             assert_eq!(without_entry(without, "q"), None, "{without}");
         }
+    }
+
+    #[track_caller]
+    fn check_marked(text: &[u8], needs_original: bool) {
+        let marked = marked(text);
+        assert_eq!(marked.original.is_some(), needs_original);
+        if !needs_original {
+            assert_eq!(unmarked(&marked.bytes), text);
+        }
+    }
+
+    #[test]
+    fn every_config_comes_back() {
+        check_marked(b"{\n  \"a\": 1e-05\n}\n", false);
+        check_marked(b"{\n  \"a\": [Infinity],\n  \"b\": NaN\n}\n", false);
+        check_marked(b"{\"quantization_config\": null, \"z\": 1.0E+2}", true);
+        check_marked(
+            b"{\"quantization_config\": {\"quant_method\": \"fp8\"}}",
+            false,
+        );
+        check_marked(b"\xef\xbb\xbf{\"a\": 1}", false);
+        check_marked(b"{\"a\": \"gr\xf6\xdfe\"}", false);
+        check_marked(b"no JSON", false);
+        check_marked(b"", false);
+        check_marked(b"{\"a\": NaN, \"quantization_config\": null}", false);
+        let text = String::from_utf8(marked(b"{\"a\": NaN}").bytes).unwrap();
+        assert!(text.contains("\"quant_method\":\"nwc\""), "{text}");
+        assert_eq!(entries(&text).unwrap().len(), 2, "{text}");
     }
 
     #[test]

@@ -37,9 +37,9 @@ impl ListedFile {
         self.path.file_name()?.to_str()
     }
 
-    /// The folder that it is in, relative; empty for the folder listed.
-    pub(crate) fn dir(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new(""))
+    /// Whether it is in the folder listed itself.
+    pub(crate) fn is_at_top(&self) -> bool {
+        self.path.components().count() == 1
     }
 }
 

@@ -1,15 +1,22 @@
 //! Checkpoint folders in and out: files, maps, the bytes of tensors.
 
 pub(crate) mod carry;
+mod config;
 pub(crate) mod dtype;
+mod key;
+mod listing;
 mod mapped;
 mod output;
 pub(crate) mod pipeline;
+#[cfg(feature = "encode")]
+pub(crate) mod quantized;
 mod source;
+mod weights;
 
 pub(crate) use mapped::MappedFile;
 pub(crate) use output::OutputDir;
 #[cfg(feature = "encode")]
 pub(crate) use output::temp_file_in;
 pub use output::write_file;
-pub(crate) use source::{NWC_KEY, Source, SourceShard, SourceTensor, shard_files};
+pub(crate) use source::{NWC_KEY, Source, SourceShard, SourceTensor};
+pub(crate) use weights::compressed_files;

@@ -14,8 +14,11 @@ mod gptq;
 mod mxfp4;
 mod open;
 mod packed;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use detect::{Group, Method, Quantized, detect};
+pub(crate) use detect::{Group, Method, detect};
+#[expect(unused_imports, reason = "opening is not offered by compress yet")]
 pub(crate) use open::{Details, Part, open, opened_shape};
 
 use crate::TensorError;

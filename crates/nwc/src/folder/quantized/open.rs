@@ -99,7 +99,7 @@ pub(crate) fn open(
     Ok((bytes, shape))
 }
 
-fn open_values(
+pub(super) fn open_values(
     method: Method,
     parts: &BTreeMap<&'static str, Part<'_>>,
     details: &Details,
@@ -219,8 +219,8 @@ fn open_fp8(
 }
 
 fn floats(what: &'static str, part: Part<'_>) -> Result<Vec<f32>, TensorError> {
-    if part.dtype == DType::F8E8M0 {
-        // DeepSeek's later checkpoints: powers of two.
+    if matches!(part.dtype, DType::F8E8M0 | DType::U8) {
+        // Powers of two, in files whose writers had no dtype for them as plain bytes.
         return Ok(part
             .bytes
             .iter()
