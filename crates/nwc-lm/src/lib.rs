@@ -29,7 +29,9 @@ pub use config::{
 };
 pub use device::Device;
 pub use error::{BoxedError, Error, Result};
-pub use evaluate::{Comparison, Evaluation, EvaluationOptions, continue_greedily, evaluate, require_next_token};
+pub use evaluate::{
+    Comparison, Evaluation, EvaluationOptions, continue_greedily, evaluate, require_next_token,
+};
 pub use generate::generate;
 pub use model::{
     Block, Embedding, Head, KvCache, LanguageModel, Linear, LinearInfo, LinearWeight, ModelOptions,

@@ -16,6 +16,10 @@ pub fn gaussian_matrix(rows: usize, cols: usize, seed: u64) -> Array2<f32> {
 /// Its weights taken together have heavier tails than a Gaussian's, as those of real layers have.
 pub fn gaussian_mixture_matrix(rows: usize, cols: usize, seed: u64) -> Array2<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let scales: Vec<f32> = (0..cols).map(|_| (0.4 * standard_normal(&mut rng)).exp()).collect();
-    Array2::from_shape_fn((rows, cols), |(_, col)| scales[col] * standard_normal(&mut rng))
+    let scales: Vec<f32> = (0..cols)
+        .map(|_| (0.4 * standard_normal(&mut rng)).exp())
+        .collect();
+    Array2::from_shape_fn((rows, cols), |(_, col)| {
+        scales[col] * standard_normal(&mut rng)
+    })
 }

@@ -38,6 +38,20 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder holds weights, but none in safetensors.
+    #[error("{} holds no safetensors file, only {found}; convert it first: python -c \"from transformers import AutoModel; AutoModel.from_pretrained('{}').save_pretrained('{}-safetensors')\"", path.display(), path.display(), path.display())]
+    OtherWeights {
+        /// The folder.
+        path: PathBuf,
+        /// A weight file that was found.
+        found: String,
+    },
+    /// A Git LFS pointer in place of a file.
+    #[error("{} is a Git LFS pointer, a text in place of the file; run git lfs pull in its folder", path.display())]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+    },
     /// A plain checkpoint where a compressed one was expected.
     #[error("{} is not compressed by nwc: its header has no nwc entry", path.display())]
     NotCompressed {

@@ -20,6 +20,8 @@
 //! The repository's `examples/candle` hands a [`Checkpoint`] to candle's `VarBuilder` and runs the model.
 #![deny(unsafe_code)] // One file is excepted: the mapping of files in mapped.rs.
 
+#[cfg(feature = "encode")]
+mod classify;
 mod decode;
 #[cfg(feature = "encode")]
 mod encode;

@@ -7,7 +7,7 @@ use half::bf16;
 use nwc_format::{DType, Header};
 
 use super::compressed::{Compressed, Decoded, not_a_float};
-use crate::folder::{MappedFile, NWC_KEY, Source, SourceShard, dtype, shard_files};
+use crate::folder::{MappedFile, NWC_KEY, Source, SourceShard, compressed_files, dtype};
 use crate::options::DecodeOptions;
 use crate::{Error, Result};
 
@@ -209,7 +209,7 @@ impl Checkpoint {
 
 /// Whether the first shard of the checkpoint in `dir` is one of ours.
 fn is_compressed(dir: &Path, options: &DecodeOptions) -> Result<bool> {
-    let (files, _) = shard_files(dir)?;
+    let (files, _) = compressed_files(dir)?;
     let Some(first) = files.first() else {
         return Ok(false);
     };

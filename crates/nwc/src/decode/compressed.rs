@@ -10,7 +10,7 @@ use nwc_format::{
 };
 
 use crate::family::{self, MatrixDecoder, StoredSections};
-use crate::folder::{MappedFile, dtype, shard_files};
+use crate::folder::{MappedFile, compressed_files, dtype};
 use crate::options::DecodeOptions;
 use crate::{Error, Result, TensorError};
 
@@ -41,7 +41,7 @@ pub(crate) enum Decoded<'a> {
 impl Compressed {
     /// Opens every shard of the compressed checkpoint in `dir` and checks that they belong together.
     pub(crate) fn open(dir: &Path, options: &DecodeOptions) -> Result<Self> {
-        let (files, _) = shard_files(dir)?;
+        let (files, _) = compressed_files(dir)?;
         let mut shards = files
             .into_iter()
             .map(|file_name| {
@@ -117,7 +117,8 @@ impl Compressed {
                     by_role,
                     parameters,
                 };
-                let (rows, cols) = matrix_shape(&record.shape).map_err(wrong)?;
+                let (rows, cols) =
+                    family::matrix_shape(&record.shape, parameters).map_err(wrong)?;
                 let decoded = family::decode(&*codec, &stored, rows, cols).map_err(wrong)?;
                 for section in &record.sections {
                     shard.forget(section);
@@ -206,20 +207,6 @@ pub(crate) fn header_error(path: &Path, error: nwc_format::Error) -> Error {
         nwc_format::Error::MissingMetadata { .. } => Error::NotCompressed { path: path.into() },
         error => Error::container(path, error),
     }
-}
-
-/// Rows and columns of a coded tensor; a stack of matrices is one tall matrix.
-fn matrix_shape(shape: &[usize]) -> Result<(usize, usize), TensorError> {
-    match shape {
-        [rows, cols] => Some((*rows, *cols)),
-        [stack, rows, cols] => stack.checked_mul(*rows).map(|rows| (rows, *cols)),
-        _ => None,
-    }
-    .ok_or_else(|| TensorError::Record {
-        what: "shape of a coded tensor",
-        found: format!("{shape:?}"),
-        expected: "2 or 3 dimensions".into(),
-    })
 }
 
 pub(super) fn not_a_float(path: &Path, name: &str, dtype: DType) -> Error {

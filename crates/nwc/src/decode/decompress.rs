@@ -9,7 +9,7 @@ use nwc_format::{
 
 use super::compressed::{Compressed, CompressedShard, elems, n_elems};
 use crate::folder::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
-use crate::folder::{OutputDir, carry};
+use crate::folder::{OutputDir, carry, compressed_files};
 use crate::options::{DecodeOptions, Job, Progress};
 use crate::{Error, Result};
 
@@ -39,7 +39,8 @@ pub fn decompress(
         carry::into_plain(in_dir, shard.metadata(), &out)?;
     }
     drop(job);
-    if headers.len() > 1 {
+    let (_, index) = compressed_files(in_dir)?;
+    if headers.len() > 1 || index.is_some() {
         let shards: Vec<(&str, &Header)> = headers.iter().map(|(name, h)| (*name, h)).collect();
         let index_path = out.shown(INDEX_FILE_NAME);
         let bytes = ModelIndex::from_shards(&shards)

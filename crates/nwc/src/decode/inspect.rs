@@ -6,7 +6,7 @@ use std::path::Path;
 use nwc_format::{INDEX_FILE_NAME, Limits, ShardHeader};
 
 use super::compressed::header_error;
-use crate::folder::shard_files;
+use crate::folder::compressed_files;
 use crate::report::Inspection;
 use crate::{Error, Result};
 
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// [`Error`] where a header cannot be read.
 pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
     let dir = dir.as_ref();
-    let (files, index) = shard_files(dir)?;
+    let (files, index) = compressed_files(dir)?;
     let mut headers = Vec::new();
     let mut total_bytes = 0;
     for file in &files {

@@ -77,9 +77,10 @@ pub fn verify(
                 decoded.err()
             });
         verification.n_files += metadata.files.len();
-        let of_files = metadata.files.par_iter().filter_map(|(name, digest)| {
-            carry::read_checked(dir, name, digest, metadata.version).err()
-        });
+        let of_files = metadata
+            .files
+            .par_iter()
+            .filter_map(|(name, digest)| carry::check(dir, name, digest, metadata.version).err());
         let failures = rayon::join(|| of_tensors.collect::<Vec<_>>(), || of_files.collect());
         verification.failures.extend(failures.0);
         verification.failures.extend::<Vec<_>>(failures.1);

@@ -7,6 +7,7 @@ use nwc_format::QuantizationEntry;
 use super::hook::{LinearCoder, Recovered};
 use super::room::Expected;
 use super::write::Writer;
+use crate::classify::Overrides;
 use crate::family::{self, Layer, Layers};
 use crate::folder::{OutputDir, Source, carry};
 use crate::options::{CompressOptions, Progress};
@@ -67,7 +68,8 @@ fn run(
         false => Some(OutputDir::create(out)?),
     };
     let source = Source::open(model)?;
-    let plan = Plan::new(&source, options.embeddings, options.non_finite)?;
+    let overrides = Overrides::new(&options.keep, &options.code)?;
+    let plan = Plan::new(&source, options.embeddings, options.non_finite, &overrides)?;
     let guide = Guide::open(
         options.statistics.as_deref(),
         options.ablation.curvature,
@@ -78,7 +80,7 @@ fn run(
         .coded()
         .map(|(planned, role, shape)| Layer::new(planned, role, shape, &guide));
     let layers = Layers::new(layers.collect(), &guide);
-    let files = carry::into_compressed(model, out.as_ref())?;
+    let files = carry::into_compressed(model, &source.weights, out.as_ref())?;
     let room = family::room(options);
     let expected = Expected::new(&plan, &files, &layers, room, recover.is_some())?;
     let coder = family::plan(options, &layers, expected.sizes(&plan), progress)?;

@@ -6,7 +6,7 @@ use nwc_format::{Coding, Digest, HeaderPlan, ModelIndex, ShardMetadata, TensorRe
 
 use crate::Result;
 use crate::error::Error;
-use crate::family::{GAINS, Layer, Layers, Room, Sizes, TRANSPOSED};
+use crate::family::{GAINS, Layer, Layers, ROWS, Room, Sizes, TRANSPOSED, usual_rows};
 use crate::survey::{Plan, Planned, Treatment};
 
 /// What goes into the header as the writer's name.
@@ -112,7 +112,7 @@ impl Expected {
             .map(|p| p.tensor.n_bytes())
             .sum();
         let shards: Vec<_> = plan.shard_names().zip(self.shards.iter()).collect();
-        let index = index_of(&shards, self.n_params).map_or(0, |index| index.len());
+        let index = index_of(&shards, self.n_params, plan.has_index).map_or(0, |index| index.len());
         Sizes {
             other_bytes: (headers + kept + index) as u64,
             n_params: self.n_params,
@@ -128,9 +128,13 @@ fn n_params(plan: &Plan<'_>) -> usize {
         .sum()
 }
 
-/// The index of several shards; one shard needs none.
-pub(super) fn index_of(shards: &[(&str, &ShardMetadata)], n_params: usize) -> Option<Vec<u8>> {
-    if shards.len() < 2 {
+/// The index of several shards; one shard needs none, unless the checkpoint had one.
+pub(super) fn index_of(
+    shards: &[(&str, &ShardMetadata)],
+    n_params: usize,
+    had_one: bool,
+) -> Option<Vec<u8>> {
+    if shards.len() < 2 && !had_one {
         return None;
     }
     let index = ModelIndex::from_tables(shards, n_params as u64).ok()?;
@@ -167,6 +171,7 @@ impl RecordRoom {
                     parameters: parameters
                         .filter(|name| self.is_transposed || **name != TRANSPOSED)
                         .map(|name| ((*name).to_owned(), 0.0))
+                        .chain(rows_to_say(planned))
                         .collect(),
                     base: false,
                 };
@@ -178,6 +183,16 @@ impl RecordRoom {
             }
         }
         record
+    }
+}
+
+/// The parameter that tells the rows of a convolution's kernel.
+pub(super) fn rows_to_say(planned: &Planned<'_>) -> Option<(String, f64)> {
+    match planned.treatment {
+        Treatment::Code { rows, .. } if usual_rows(&planned.tensor.shape) != Some(rows) => {
+            Some((ROWS.into(), rows as f64))
+        }
+        _ => None,
     }
 }
 

@@ -4,12 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use nwc_format::{
-    Coding, INDEX_FILE_NAME, ShardMetadata, ShardWriter, TensorRecord,
-};
+use nwc_format::{Coding, INDEX_FILE_NAME, ShardMetadata, ShardWriter, TensorRecord};
 
 use super::hook::Recovered;
-use super::room::{Expected, empty_record, index_of};
+use super::room::{Expected, empty_record, index_of, rows_to_say};
 use super::sink::CountingSink;
 use crate::family::{CodedMatrix, Layer, Layers, MatrixCoder};
 use crate::folder::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
@@ -78,7 +76,7 @@ impl Writer<'_> {
             shards.push((file_name, metadata));
         }
         let tables: Vec<_> = shards.iter().map(|(name, m)| (*name, m)).collect();
-        if let Some(index) = index_of(&tables, self.expected.n_params()) {
+        if let Some(index) = index_of(&tables, self.expected.n_params(), self.plan.has_index) {
             total_bytes += index.len() as u64;
             if let Some(out) = self.out {
                 out.write(INDEX_FILE_NAME, &index)?;
@@ -169,12 +167,14 @@ fn write_tensor<W: Read + Write + Seek>(
         }
         Outcome::Tuned(bytes) => store(&mut record, &bytes)?,
         Outcome::Coded(coded) => {
+            let mut parameters = coded.parameters;
+            parameters.extend(rows_to_say(planned));
             record.bits_estimated = Some(coded.bits_estimated);
             record.nmse = Some(coded.nmse);
             record.coding = Coding::Coded {
                 family: coded.family.into(),
                 codec: coded.codec,
-                parameters: coded.parameters,
+                parameters,
                 base: false,
             };
             for section in coded.sections {

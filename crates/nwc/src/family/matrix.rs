@@ -15,6 +15,44 @@ pub(crate) const GAINS: &str = "gains";
 /// Parameter: 1 where the matrix was transposed before it was coded.
 pub(crate) const TRANSPOSED: &str = "transposed";
 
+/// Parameter: rows of the matrix, where they are not the product of all dimensions but the last.
+pub(crate) const ROWS: &str = "rows";
+
+/// Rows and columns of the matrix that a coded tensor of `shape` is stored as.
+///
+/// # Errors
+/// [`TensorError::Record`] where `rows` is no number of rows that the tensor can have.
+pub(crate) fn matrix_shape(
+    shape: &[usize],
+    parameters: &BTreeMap<String, f64>,
+) -> Result<(usize, usize), TensorError> {
+    let n_elems = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    let rows = match (parameters.get(ROWS), usual_rows(shape)) {
+        (Some(&rows), _) if rows >= 1.0 && rows.fract() == 0.0 => Some(rows as usize),
+        (None, usual) => usual,
+        _ => None,
+    };
+    match (n_elems, rows) {
+        (Some(n), Some(rows)) if shape.len() >= 2 && rows > 0 && n.is_multiple_of(rows) => {
+            Ok((rows, n / rows))
+        }
+        _ => Err(TensorError::Record {
+            what: "shape of a coded tensor",
+            found: format!("{shape:?} in {rows:?} rows"),
+            expected: "at least 2 dimensions, in rows of equal length".into(),
+        }),
+    }
+}
+
+/// Rows of a tensor where nothing else is said: a stack of matrices is one tall matrix.
+pub(crate) fn usual_rows(shape: &[usize]) -> Option<usize> {
+    match shape {
+        [rows, _] => Some(*rows),
+        [stack, rows, _] => stack.checked_mul(*rows),
+        _ => None,
+    }
+}
+
 /// Parameter: ‖W−Ŵ‖²/‖W‖² with every row of unit norm, for people.
 pub(crate) const NMSE_NORMALIZED: &str = "nmse_normalized";
 

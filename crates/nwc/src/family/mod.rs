@@ -41,8 +41,8 @@ pub use coded::CodedMatrix;
 #[cfg(feature = "encode")]
 pub(crate) use layers::{Layer, Layers};
 #[cfg(feature = "encode")]
-pub(crate) use matrix::{GAINS, TRANSPOSED};
-pub(crate) use matrix::{NMSE_NORMALIZED, StoredSections, decode};
+pub(crate) use matrix::{GAINS, ROWS, TRANSPOSED, usual_rows};
+pub(crate) use matrix::{NMSE_NORMALIZED, StoredSections, decode, matrix_shape};
 #[cfg(feature = "encode")]
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
 

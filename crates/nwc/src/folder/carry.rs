@@ -1,141 +1,191 @@
-//! The files of a checkpoint folder that are no weights: tokenizer, configuration, licence.
+//! The files of a checkpoint folder that are no weights, and all of its sub-folders: carried along bit for bit.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 use nwc_format::{
-    Digest, INDEX_FILE_NAME, QuantizationEntry, ShardMetadata, insert_quantization_text,
+    Digest, DigestBuilder, QuantizationEntry, ShardMetadata, insert_quantization_text,
     remove_quantization_text,
 };
 
+use super::key::path_of;
+use super::listing::Listing;
 use super::output::OutputDir;
-use super::source::is_shard_name;
+use super::weights::{WeightFiles, is_lfs_pointer};
 use crate::{Error, Result};
 
 /// The model's configuration, the one file that changes.
-pub(crate) const CONFIG_NAME: &str = "config.json";
-/// A larger file is no tokenizer.
-const MAX_CARRIED_BYTES: u64 = 256 << 20;
-/// Weights in other containers: carrying them along would undo the compression.
-const WEIGHT_SUFFIXES: [&str; 9] = [
-    ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".ckpt", ".tflite",
-];
+const CONFIG_NAME: &str = "config.json";
+/// A configuration is a text that is read whole; a longer file of that name is carried as it is.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// Uncompressed files that are mentioned, since they take room.
+const MENTIONED_BYTES: u64 = 64 << 20;
 
-/// Copies what belongs to the checkpoint from `dir` to `out`, but for the configuration, which
-/// [`write_config`] writes; gives the digests of all.
+/// Copies what is no weight from `dir` to `out`, sub-folders included, but for the configuration, which
+/// [`write_config`] writes; gives the digests of all by their keys. Without `out` they are only read.
 pub(crate) fn into_compressed(
     dir: &Path,
+    weights: &WeightFiles,
     out: Option<&OutputDir>,
 ) -> Result<BTreeMap<String, Digest>> {
+    let listing = Listing::of(dir, None)?;
+    for note in weights.notes.iter().chain(&listing.left_out) {
+        tracing::warn!(folder = %dir.display(), "{note}");
+    }
     let mut digests = BTreeMap::new();
-    for name in carried_names(dir)? {
-        let bytes = read(dir, &name)?;
-        digests.insert(name.clone(), Digest::of(&bytes));
-        if name == CONFIG_NAME {
-            // What is wrong with it is said before anything is coded.
-            with_entry(dir, bytes, 8)?;
-        } else if let Some(out) = out {
-            out.write(&name, &bytes)?;
+    for file in &listing.files {
+        if file.is_at_top() && file.name().is_some_and(|name| weights.has(name)) {
+            continue;
         }
+        let from = dir.join(&file.path);
+        if file.key == CONFIG_NAME && file.n_bytes <= MAX_CONFIG_BYTES {
+            digests.insert(CONFIG_NAME.into(), Digest::of(&unmarked(read(&from)?)));
+            continue;
+        }
+        if file.n_bytes >= MENTIONED_BYTES {
+            tracing::warn!(file = %from.display(), bytes = file.n_bytes, "carried along uncompressed");
+        }
+        let digest = copy(&from, out.map(|out| (out, file.path.as_path())))?;
+        digests.insert(file.key.clone(), digest);
     }
     Ok(digests)
 }
 
-/// Copies the configuration, where there is one, with our entry.
+/// Copies the configuration, where there is one, with our entry; `bits` as in [`QuantizationEntry`].
 pub(crate) fn write_config(dir: &Path, out: &OutputDir, bits: u8) -> Result<()> {
-    if !dir.join(CONFIG_NAME).is_file() {
+    let from = dir.join(CONFIG_NAME);
+    if !from.is_file() || len(&from)? > MAX_CONFIG_BYTES {
         return Ok(());
     }
-    let text = with_entry(dir, read(dir, CONFIG_NAME)?, bits)?;
-    out.write(CONFIG_NAME, text.as_bytes())
-}
-
-fn with_entry(dir: &Path, bytes: Vec<u8>, bits: u8) -> Result<String> {
+    let original = read(&from)?;
     let entry = QuantizationEntry {
         bits,
         extra: Vec::new(),
     };
-    insert_quantization_text(&text(dir, bytes)?, &entry)
-        .map_err(|e| Error::container(&dir.join(CONFIG_NAME), e))
+    let marked = std::str::from_utf8(&original)
+        .ok()
+        .and_then(|text| insert_quantization_text(text, &entry).ok());
+    match marked {
+        Some(marked) => out.write(CONFIG_NAME, marked.as_bytes()),
+        None => {
+            tracing::warn!(file = %from.display(), "is no JSON object and is carried along as it is");
+            out.write(CONFIG_NAME, &original)
+        }
+    }
 }
 
-/// Copies what was carried along back from `dir` to `out`, digests checked, the quantisation entry removed.
+/// A configuration without our entry; without one, `bytes` themselves.
+fn unmarked(bytes: Vec<u8>) -> Vec<u8> {
+    let removed = std::str::from_utf8(&bytes)
+        .ok()
+        .map(remove_quantization_text);
+    match removed {
+        Some(Ok(text)) => text.into_bytes(),
+        _ => bytes,
+    }
+}
+
+/// Copies what was carried along back from `dir` to `out`, digests checked, our entry taken out of the configuration.
 pub(crate) fn into_plain(dir: &Path, metadata: &ShardMetadata, out: &OutputDir) -> Result<()> {
-    for (name, digest) in &metadata.files {
-        out.write(name, &read_checked(dir, name, digest, metadata.version)?)?;
+    for (key, digest) in &metadata.files {
+        let path = relative(dir, key)?;
+        let from = dir.join(&path);
+        if is_config(key, &from)? {
+            let config = checked_config(&from, digest, metadata.version)?;
+            out.write(&path, &config)?;
+        } else {
+            compare(&from, copy(&from, Some((out, &path)))?, digest)?;
+        }
     }
     Ok(())
 }
 
-/// Reads a carried file as it was in the original folder, and compares its digest; that of version 1 is of the
-/// configuration with our entry.
-pub(crate) fn read_checked(
-    dir: &Path,
-    name: &str,
-    digest: &Digest,
-    version: u32,
-) -> Result<Vec<u8>> {
-    let path = dir.join(name);
-    // The name comes from a file's header: it must not lead out of the folder.
-    if Path::new(name).file_name().is_none_or(|f| f != name) {
-        return Err(Error::Header {
-            path,
-            detail: format!("{name} is not a plain file name"),
-        });
+/// Reads a carried file and compares its digest.
+pub(crate) fn check(dir: &Path, key: &str, digest: &Digest, version: u32) -> Result<()> {
+    let from = dir.join(relative(dir, key)?);
+    match is_config(key, &from)? {
+        true => checked_config(&from, digest, version).map(drop),
+        false => compare(&from, copy(&from, None)?, digest),
     }
-    let stored = read(dir, name)?;
-    let mut bytes = stored.clone();
-    if name == CONFIG_NAME {
-        let wrong = |e| Error::container(&path, e);
-        bytes = remove_quantization_text(&text(dir, bytes)?)
-            .map_err(wrong)?
-            .into_bytes();
-    }
-    let found = Digest::of(if version == 1 { &stored } else { &bytes });
-    if found != *digest {
-        return Err(Error::FileDigest {
-            path,
-            found: found.to_string(),
-            expected: digest.to_string(),
-        });
-    }
-    Ok(bytes)
 }
 
-fn carried_names(dir: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|e| Error::io("read the folder", dir, e))? {
-        let entry = entry.map_err(|e| Error::io("read the folder", dir, e))?;
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        let path = entry.path();
-        let metadata = fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?;
-        let is_weights = is_shard_name(&name)
-            || name == INDEX_FILE_NAME
-            || WEIGHT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
-        if !metadata.is_file() || is_weights || name.starts_with('.') {
-            continue;
-        }
-        if metadata.len() > MAX_CARRIED_BYTES {
-            tracing::warn!(file = %path.display(), bytes = metadata.len(), "too large to carry along");
-            continue;
-        }
-        names.push(name);
-    }
-    names.sort();
-    Ok(names)
+fn is_config(key: &str, from: &Path) -> Result<bool> {
+    Ok(key == CONFIG_NAME && len(from)? <= MAX_CONFIG_BYTES)
 }
 
-fn read(dir: &Path, name: &str) -> Result<Vec<u8>> {
-    let path = dir.join(name);
-    fs::read(&path).map_err(|e| Error::io("read", &path, e))
+/// The configuration as it was in the original folder; the digest of version 1 is of the text with our entry.
+fn checked_config(from: &Path, digest: &Digest, version: u32) -> Result<Vec<u8>> {
+    let stored = read(from)?;
+    let stored_digest = Digest::of(&stored);
+    let config = unmarked(stored);
+    let found = match version {
+        1 => stored_digest,
+        _ => Digest::of(&config),
+    };
+    compare(from, found, digest)?;
+    Ok(config)
 }
 
-fn text(dir: &Path, bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes).map_err(|e| Error::Header {
-        path: dir.join(CONFIG_NAME),
-        detail: format!("not UTF-8: {}", e.utf8_error()),
+/// The path of a key, which comes from a file's header: it must not lead out of the folder.
+fn relative(dir: &Path, key: &str) -> Result<PathBuf> {
+    path_of(key).ok_or_else(|| Error::Header {
+        path: dir.into(),
+        detail: format!("the table lists {key}, which is no path below the folder"),
     })
+}
+
+fn compare(path: &Path, found: Digest, expected: &Digest) -> Result<()> {
+    match found == *expected {
+        true => Ok(()),
+        false => Err(Error::FileDigest {
+            path: path.into(),
+            found: found.to_string(),
+            expected: expected.to_string(),
+        }),
+    }
+}
+
+/// Copies a file as a stream of any length; gives its digest. Without `to` it is only read.
+fn copy(from: &Path, to: Option<(&OutputDir, &Path)>) -> Result<Digest> {
+    const BUFFER_BYTES: usize = 1 << 20;
+    let mut source = File::open(from).map_err(|e| Error::io("open", from, e))?;
+    let mut target = to
+        .map(|(out, path)| Ok::<_, Error>((out.create_file(path)?, out.shown(path))))
+        .transpose()?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut hasher = DigestBuilder::new();
+    let mut is_first = true;
+    loop {
+        let n = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Error::io("read", from, e)),
+        };
+        let block = &buffer[..n];
+        if is_first && is_lfs_pointer(block) {
+            tracing::warn!(file = %from.display(), "is a Git LFS pointer, a text in place of the file; run git lfs pull");
+        }
+        is_first = false;
+        hasher.update(block);
+        if let Some((file, shown)) = &mut target {
+            file.write_all(block)
+                .map_err(|e| Error::io("write", shown, e))?;
+        }
+    }
+    if let Some((file, shown)) = &target {
+        file.sync_all().map_err(|e| Error::io("write", shown, e))?;
+    }
+    Ok(hasher.finish())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::io("read", path, e))
+}
+
+fn len(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?;
+    Ok(metadata.len())
 }

@@ -2,10 +2,15 @@
 
 pub(crate) mod carry;
 pub(crate) mod dtype;
+mod key;
+mod listing;
 mod mapped;
 mod output;
 pub(crate) mod pipeline;
+#[cfg(feature = "encode")]
+pub(crate) mod quantized;
 mod source;
+mod weights;
 
 pub(crate) use mapped::MappedFile;
 pub(crate) use output::OutputDir;
@@ -14,4 +19,5 @@ pub(crate) use output::temp_file_in;
 pub use output::write_file;
 #[cfg(feature = "encode")]
 pub(crate) use source::SourceTensor;
-pub(crate) use source::{NWC_KEY, Source, SourceShard, shard_files};
+pub(crate) use source::{NWC_KEY, Source, SourceShard};
+pub(crate) use weights::compressed_files;

@@ -11,7 +11,9 @@ use crate::{Error, Result};
 /// A folder under construction beside its final place; dropped without [`OutputDir::commit`] it vanishes.
 #[derive(Debug)]
 pub(crate) struct OutputDir {
+    /// Private; the folder itself is in it, made like any other, so that its mode follows the umask.
     staging: TempDir,
+    folder: PathBuf,
     target: PathBuf,
 }
 
@@ -32,44 +34,62 @@ impl OutputDir {
             .prefix(".nwc-partial-")
             .tempdir_in(&parent)
             .map_err(|e| Error::io("create a temporary folder in", &parent, e))?;
+        let folder = staging.path().join("folder");
+        fs::create_dir(&folder).map_err(|e| Error::io("create", &folder, e))?;
         Ok(Self {
             staging,
+            folder,
             target: target.into(),
         })
     }
 
     /// Where a file of the folder is written meanwhile.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.staging.path().join(name)
+    pub(crate) fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Creates a file of the folder, and the sub-folder that it is in; `path` is relative and has no `..`.
+    pub(crate) fn create_file(&self, path: &Path) -> Result<File> {
+        let here = self.file(path);
+        let shown = self.shown(path);
+        if let Some(parent) = here.parent() {
+            fs::create_dir_all(parent).map_err(|e| Error::io("create the folder of", &shown, e))?;
+        }
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        options
+            .open(&here)
+            .map_err(|e| Error::io("create", &shown, e))
     }
 
     /// Writes a small file of the folder whole.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.file(name);
-        let shown = self.target.join(name);
-        let mut file = File::create(&path).map_err(|e| Error::io("create", &shown, e))?;
+    pub(crate) fn write(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+        let name = name.as_ref();
+        let shown = self.shown(name);
+        let mut file = self.create_file(name)?;
         file.write_all(bytes)
             .and_then(|()| file.sync_all())
             .map_err(|e| Error::io("write", &shown, e))
     }
 
     /// Where a file of the folder will be in the end: what a message should name.
-    pub(crate) fn shown(&self, name: &str) -> PathBuf {
+    pub(crate) fn shown(&self, name: impl AsRef<Path>) -> PathBuf {
         self.target.join(name)
     }
 
     /// Puts the folder under its final name, everything in it synced.
     pub(crate) fn commit(self) -> Result<()> {
-        let Self { staging, target } = self;
-        sync_dir(staging.path())?;
-        // `mkdtemp` makes folders private; the result is an ordinary folder.
-        set_default_mode(staging.path())?;
+        let Self {
+            staging,
+            folder,
+            target,
+        } = self;
+        sync_dirs(&folder)?;
         if target.symlink_metadata().is_ok() {
             return Err(Error::OutputExists { path: target });
         }
-        fs::rename(staging.path(), &target).map_err(|e| Error::io("rename to", &target, e))?;
-        // The folder has moved: dropping the handle would look for it under its old name.
-        let _ = staging.keep();
+        fs::rename(&folder, &target).map_err(|e| Error::io("rename to", &target, e))?;
+        drop(staging);
         match target.parent() {
             Some(p) if !p.as_os_str().is_empty() => sync_dir(p),
             _ => sync_dir(Path::new(".")),
@@ -109,16 +129,15 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|e| Error::io("write", path, e))
 }
 
-#[cfg(unix)]
-fn set_default_mode(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-        .map_err(|e| Error::io("set the mode of", path, e))
-}
-
-#[cfg(not(unix))]
-fn set_default_mode(_path: &Path) -> Result<()> {
-    Ok(())
+/// Syncs a folder and those below it.
+fn sync_dirs(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(path).map_err(|e| Error::io("read the folder", path, e))? {
+        let entry = entry.map_err(|e| Error::io("read the folder", path, e))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sync_dirs(&entry.path())?;
+        }
+    }
+    sync_dir(path)
 }
 
 fn sync_dir(path: &Path) -> Result<()> {

@@ -1,12 +1,14 @@
 //! A plain Hugging Face checkpoint folder, opened for reading.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use nwc_format::{DType, Header, INDEX_FILE_NAME, Limits, ModelIndex};
+use nwc_format::{DType, Header, INDEX_FILE_NAME, Limits};
 
 use super::mapped::MappedFile;
+use super::weights::{WeightFiles, check_no_lfs_pointer};
+#[cfg(feature = "encode")]
+use crate::classify::Facts;
 use crate::{Error, Result};
 
 /// Key of the metadata entry that marks a shard as compressed.
@@ -24,6 +26,16 @@ pub(crate) struct SourceTensor {
 }
 
 impl SourceTensor {
+    /// What classification goes by.
+    #[cfg(feature = "encode")]
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        Facts {
+            name: &self.name,
+            dtype: self.dtype,
+            shape: &self.shape,
+        }
+    }
+
     /// Length in bytes.
     #[cfg(feature = "encode")]
     pub(crate) fn n_bytes(&self) -> usize {
@@ -69,22 +81,33 @@ impl SourceShard {
 pub(crate) struct Source {
     pub(crate) dir: PathBuf,
     pub(crate) shards: Vec<SourceShard>,
-    pub(crate) index: Option<ModelIndex>,
+    /// Which files hold the weights.
+    pub(crate) weights: WeightFiles,
 }
 
 impl Source {
     /// Opens the checkpoint in `dir`, every shard's header checked.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
-        let (files, index) = shard_files(dir)?;
-        let shards = files
+        let weights = WeightFiles::of(dir)?;
+        let shards = weights
+            .files
             .iter()
             .map(|name| open_shard(&dir.join(name), name))
             .collect::<Result<Vec<_>>>()?;
-        let source = Self {
+        if let Some(first) = shards.first()
+            && shards.iter().all(|shard| shard.tensors.is_empty())
+        {
+            return Err(Error::Header {
+                path: first.path().into(),
+                detail: "it holds no tensors".into(),
+            });
+        }
+        let mut source = Self {
             dir: dir.into(),
             shards,
-            index,
+            weights,
         };
+        source.settle_overlays();
         source.check_index()?;
         Ok(source)
     }
@@ -94,6 +117,29 @@ impl Source {
         self.shards
             .iter()
             .flat_map(|shard| shard.tensors.iter().map(move |tensor| (shard, tensor)))
+    }
+
+    /// Leaves out what the index says is to be taken from another file: a later shard may lie over earlier ones.
+    fn settle_overlays(&mut self) {
+        let Some(index) = &self.weights.index else {
+            return;
+        };
+        for shard in &mut self.shards {
+            let (file, notes) = (&shard.file_name, &mut self.weights.notes);
+            shard.tensors.retain(|tensor| {
+                let is_taken = index
+                    .weight_map
+                    .get(&tensor.name)
+                    .is_none_or(|listed| listed == file);
+                if !is_taken {
+                    notes.push(format!(
+                        "{} in {file} is left out: the index takes it from another file",
+                        tensor.name
+                    ));
+                }
+                is_taken
+            });
+        }
     }
 
     fn check_index(&self) -> Result<()> {
@@ -106,7 +152,7 @@ impl Source {
                 });
             }
         }
-        let Some(index) = &self.index else {
+        let Some(index) = &self.weights.index else {
             return Ok(());
         };
         for (name, file) in &index.weight_map {
@@ -130,58 +176,13 @@ impl Source {
     }
 }
 
-/// The weight files of the checkpoint in `dir`, from its index where it has one.
-pub(crate) fn shard_files(dir: &Path) -> Result<(Vec<String>, Option<ModelIndex>)> {
-    let index_path = dir.join(INDEX_FILE_NAME);
-    if index_path.is_file() {
-        let bytes = fs::read(&index_path).map_err(|e| Error::io("read", &index_path, e))?;
-        let index = ModelIndex::parse(&bytes, &Limits::default())
-            .map_err(|e| Error::container(&index_path, e))?;
-        let mut files = Vec::new();
-        for (tensor, file) in &index.weight_map {
-            if files.contains(file) {
-                continue;
-            }
-            let shard = dir.join(file);
-            if !shard.is_file() {
-                return Err(Error::MissingShard {
-                    index: index_path,
-                    shard,
-                    tensor: tensor.clone(),
-                });
-            }
-            files.push(file.clone());
-        }
-        files.sort();
-        return Ok((files, Some(index)));
-    }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|e| Error::io("read the folder", dir, e))? {
-        let entry = entry.map_err(|e| Error::io("read the folder", dir, e))?;
-        if let Ok(name) = entry.file_name().into_string()
-            && is_shard_name(&name)
-            && entry.path().is_file()
-        {
-            files.push(name);
-        }
-    }
-    if files.iter().any(|name| name == "model.safetensors") {
-        // Other safetensors files beside it are adapters or copies in another precision.
-        files = vec!["model.safetensors".into()];
-    }
-    if files.is_empty() {
-        return Err(Error::NotACheckpoint { path: dir.into() });
-    }
-    files.sort();
-    Ok((files, None))
-}
-
 /// Whether a file of that name holds weights in safetensors.
 pub(crate) fn is_shard_name(name: &str) -> bool {
     name.ends_with(".safetensors") && !name.starts_with('.')
 }
 
 fn open_shard(path: &Path, file_name: &str) -> Result<SourceShard> {
+    check_no_lfs_pointer(path)?;
     let file = MappedFile::open(path)?;
     let wrong = |e| Error::container(path, e);
     let n_bytes = file.len() as u64;

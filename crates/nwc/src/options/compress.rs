@@ -33,6 +33,10 @@ pub struct CompressOptions {
     pub quality_levels: Option<QualityLevels>,
     /// Statistics file; `None` compresses data-free.
     pub statistics: Option<PathBuf>,
+    /// Patterns over tensor names, `*` for any characters and `?` for one: such tensors are stored as they are.
+    pub keep: Vec<String>,
+    /// Patterns of tensors that are coded although a rule by name keeps them; `keep` goes before.
+    pub code: Vec<String>,
     /// What happens to tensors that hold NaN or infinity.
     pub non_finite: NonFinite,
     /// Code everything, write nothing.
@@ -52,6 +56,8 @@ impl CompressOptions {
             latent_states: None,
             quality_levels: None,
             statistics: None,
+            keep: Vec::new(),
+            code: Vec::new(),
             non_finite: NonFinite::Refuse,
             dry_run: false,
         }

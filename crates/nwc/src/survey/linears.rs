@@ -5,6 +5,7 @@ use std::path::Path;
 use nwc_chunk::ndarray::Array2;
 use nwc_chunk::{normalize_rows_in_place, row_scales};
 
+use crate::classify::Overrides;
 use crate::folder::Source;
 use crate::options::{Embeddings, NonFinite};
 use crate::survey::Plan;
@@ -21,7 +22,12 @@ pub fn for_each_linear(
     mut each: impl FnMut(&str, Array2<f32>) -> Result<()>,
 ) -> Result<()> {
     let source = Source::open(dir.as_ref())?;
-    let plan = Plan::new(&source, Embeddings::Keep, NonFinite::Refuse)?;
+    let plan = Plan::new(
+        &source,
+        Embeddings::Keep,
+        NonFinite::Refuse,
+        &Overrides::default(),
+    )?;
     for (planned, role, (rows, cols)) in plan.coded() {
         if !role.is_linear() {
             continue;

@@ -3,23 +3,20 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use nwc_format::{Digest, DigestBuilder};
+use nwc_format::{DType, Digest, DigestBuilder};
 use rayon::prelude::*;
 
+use crate::classify::{Classifier, MIN_CODED_ELEMS, Overrides, Verdict};
+use crate::folder::quantized::detect;
 use crate::folder::{Source, SourceShard, SourceTensor, dtype};
 use crate::options::{Embeddings, NonFinite};
 use crate::role::Role;
 use crate::{Error, Result};
 
-/// Tensors of fewer elements cost more in tables and side information than coding saves.
-const MIN_CODED_ELEMS: usize = 4096;
-/// Matrices of fewer rows give a chunk nothing to work on.
-const MIN_CODED_ROWS: usize = 16;
-
 /// What happens to one tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Treatment {
-    /// Coded as a matrix; leading dimensions of a stack of experts are folded into the rows.
+    /// Coded as a matrix; a stack of experts is one tall matrix, a convolution's kernel is flat.
     Code {
         role: Role,
         rows: usize,
@@ -58,6 +55,8 @@ impl Planned<'_> {
 pub(crate) struct Plan<'a> {
     pub(crate) shards: Vec<Vec<Planned<'a>>>,
     pub(crate) fingerprint: Digest,
+    /// Whether the checkpoint has an index.
+    pub(crate) has_index: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -65,14 +64,27 @@ impl<'a> Plan<'a> {
         source: &'a Source,
         embeddings: Embeddings,
         non_finite: NonFinite,
+        overrides: &Overrides,
     ) -> Result<Self> {
         let tensors: Vec<_> = source.tensors().collect();
+        let facts = || tensors.iter().map(|(_, tensor)| tensor.facts());
+        overrides.check_used(facts().map(|facts| facts.name))?;
+        let quantized = detect(facts());
+        for method in quantized.methods() {
+            tracing::info!(
+                method = method.name(),
+                "quantised already; carried as it is"
+            );
+        }
+        let quantized = quantized.tensors();
+        let classifier = Classifier::new(facts(), &quantized, overrides);
         // One pass over the bytes serves fingerprint, tied tensors and the search for NaN.
         let scanned = tensors
             .par_iter()
             .map(|(shard, tensor)| scan(shard, tensor, non_finite))
             .collect::<Result<Vec<_>>>()?;
-        let mut first_of: HashMap<(Digest, &[usize]), &str> = HashMap::new();
+        // Zeros are the same bytes in every dtype.
+        let mut first_of: HashMap<(Digest, DType, &[usize]), &str> = HashMap::new();
         let mut shards: Vec<Vec<Planned<'a>>> = Vec::new();
         let mut current: Option<&str> = None;
         for ((shard, tensor), scan) in tensors.iter().zip(&scanned) {
@@ -81,7 +93,7 @@ impl<'a> Plan<'a> {
                 current = Some(&shard.file_name);
             }
             let first = *first_of
-                .entry((scan.digest, tensor.shape.as_slice()))
+                .entry((scan.digest, tensor.dtype, tensor.shape.as_slice()))
                 .or_insert(&tensor.name);
             let treatment = if first != tensor.name && tensor.n_elems() >= MIN_CODED_ELEMS {
                 Treatment::TiedTo { name: first.into() }
@@ -90,7 +102,7 @@ impl<'a> Plan<'a> {
                     reason: "it holds NaN or infinity".into(),
                 }
             } else {
-                treatment_of(tensor, embeddings)
+                treatment_of(&classifier, tensor, embeddings)
             };
             if let Some(planned) = shards.last_mut() {
                 planned.push(Planned {
@@ -112,6 +124,7 @@ impl<'a> Plan<'a> {
         Ok(Self {
             shards,
             fingerprint: hasher.finish(),
+            has_index: source.weights.index.is_some(),
         })
     }
 
@@ -143,7 +156,12 @@ impl<'a> Plan<'a> {
 /// [`Error`] names the file that cannot be read.
 pub fn fingerprint(dir: impl AsRef<Path>) -> Result<String> {
     let source = Source::open(dir.as_ref())?;
-    let plan = Plan::new(&source, Embeddings::Keep, NonFinite::Keep)?;
+    let plan = Plan::new(
+        &source,
+        Embeddings::Keep,
+        NonFinite::Keep,
+        &Overrides::default(),
+    )?;
     Ok(plan.fingerprint.to_string())
 }
 
@@ -188,48 +206,18 @@ fn first_non_finite(tensor: &SourceTensor, bytes: &[u8]) -> Option<(usize, f32)>
         })
 }
 
-fn treatment_of(tensor: &SourceTensor, embeddings: Embeddings) -> Treatment {
-    let kept = |reason: String| Treatment::Kept { reason };
-    if !dtype::is_codable(tensor.dtype) {
-        return kept(format!("dtype {} is not coded", tensor.dtype));
-    }
-    let (rows, cols) = match tensor.shape.as_slice() {
-        [rows, cols] => (*rows, *cols),
-        [stack, rows, cols] => (stack * rows, *cols),
-        shape => return kept(format!("{} dimensions, coded are 2 and 3", shape.len())),
-    };
-    let n_elems = tensor.n_elems();
-    if n_elems < MIN_CODED_ELEMS {
-        return kept(format!("{n_elems} elements, coded from {MIN_CODED_ELEMS}"));
-    }
-    if rows < MIN_CODED_ROWS {
-        return kept(format!("{rows} rows, coded from {MIN_CODED_ROWS}"));
-    }
-    if is_router(&tensor.name) {
-        return kept("a router's choices are not to be disturbed".into());
-    }
-    let role = Role::of(&tensor.name);
-    if !role.is_linear() && embeddings == Embeddings::Keep {
-        return kept("embeddings are kept as asked".into());
-    }
-    Treatment::Code { role, rows, cols }
-}
-
-fn is_router(name: &str) -> bool {
-    name.ends_with("block_sparse_moe.gate.weight")
-        || name.ends_with("mlp.gate.weight")
-        || name.ends_with("router.weight")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn routers_by_name() {
-        assert!(is_router("model.layers.0.block_sparse_moe.gate.weight"));
-        assert!(is_router("model.layers.0.mlp.gate.weight"));
-        assert!(!is_router("model.layers.0.mlp.gate_proj.weight"));
-        assert!(!is_router("model.layers.0.self_attn.q_proj.weight"));
+fn treatment_of(
+    classifier: &Classifier<'_>,
+    tensor: &SourceTensor,
+    embeddings: Embeddings,
+) -> Treatment {
+    match classifier.verdict(tensor.facts()) {
+        Verdict::Keep { reason } => Treatment::Kept { reason },
+        Verdict::Code { role, .. } if !role.is_linear() && embeddings == Embeddings::Keep => {
+            Treatment::Kept {
+                reason: "embeddings are kept as asked".into(),
+            }
+        }
+        Verdict::Code { role, rows, cols } => Treatment::Code { role, rows, cols },
     }
 }
