@@ -19,14 +19,17 @@ use crate::{Error, Result};
 const MAX_TURNS: usize = 12;
 /// A step that moves by more than this has tables fitted anew.
 const REFIT_OCTAVES: f64 = 0.05;
+/// The same once rows were coded, which other tables would make worthless: tables are of scales relative to the step, and
+/// this moves them by a bucket.
+const CORRECTED_REFIT_OCTAVES: f64 = 0.25;
 /// Largest move of a turn: far from its tables a prediction says little.
 const MAX_OCTAVES: f64 = 4.0;
 /// The search ends when a turn moves the step by less.
 const DONE_OCTAVES: f64 = 5e-4;
-/// What rows told holds as long as the step has moved by less since.
-const ROWS_HOLD_OCTAVES: f64 = 0.1;
-/// Times that rows are coded at most.
-const MAX_ROW_TURNS: usize = 3;
+/// A step is close enough for rows to be worth coding where it is to move by less.
+const CLOSE_OCTAVES: f64 = 0.5;
+/// Times that rows are coded at most; what they tell holds as long as the tables stay the same.
+const MAX_ROW_TURNS: usize = 4;
 /// Weights in the sampled rows of the whole model.
 const ROW_SAMPLE_WEIGHTS: f64 = (8 << 20) as f64;
 /// The KL aimed at lies a little lower than what was asked for, so that the prediction's noise stays below it.
@@ -113,8 +116,8 @@ impl<'a> Search<'a> {
         for turn in 0..MAX_TURNS {
             let sums = self.sums(&self.predict(&at)?, &[]);
             let octaves = 0.5 * (KL_MARGIN * kl / sums.kl.max(1e-300)).log2();
-            let moved = self.step_by(&mut at, octaves)?;
-            if turn > 1 && moved < 4.0 * DONE_OCTAVES {
+            self.step_by(&mut at, octaves, REFIT_OCTAVES)?;
+            if turn > 1 && octaves.abs() < 4.0 * DONE_OCTAVES {
                 break;
             }
         }
@@ -123,29 +126,35 @@ impl<'a> Search<'a> {
 
     fn by_size(&self, aim: Aim) -> Result<Found> {
         let first_bits = match aim {
-            Aim::TotalBytes(bytes) => self.budget(bytes, FIRST_CODEC_BYTES)?,
+            // Whether it can be met is known once there is a codec.
+            Aim::TotalBytes(bytes) => self
+                .bits_left(bytes, FIRST_CODEC_BYTES)
+                .clamp(*RATES.start(), *RATES.end()),
             Aim::PayloadBits(bits) => bits,
             Aim::Step => 4.0,
         };
         let mut at = self.start(first_bits)?;
         let mut corrections: Vec<f64> = Vec::new();
-        let mut moved_since_rows = f64::INFINITY;
+        // Whether rows were coded with the tables as they are.
+        let mut is_corrected = false;
         let mut n_row_turns = 0;
         for _ in 0..MAX_TURNS {
             let predicted = self.predict(&at)?;
-            let octaves = self.missing(aim, &self.sums(&predicted, &corrections), &at)?;
-            if octaves.abs() < DONE_OCTAVES && moved_since_rows < ROWS_HOLD_OCTAVES {
+            let mut octaves = self.missing(aim, &self.sums(&predicted, &corrections), &at)?;
+            if !is_corrected && octaves.abs() < CLOSE_OCTAVES && n_row_turns < MAX_ROW_TURNS {
+                corrections = self.corrections(&at, &predicted)?;
+                octaves = self.missing(aim, &self.sums(&predicted, &corrections), &at)?;
+                is_corrected = true;
+                n_row_turns += 1;
+            }
+            if octaves.abs() < DONE_OCTAVES {
                 break;
             }
-            // Close enough for rows to be worth coding.
-            let is_close = octaves.abs() < ROWS_HOLD_OCTAVES;
-            if is_close && moved_since_rows >= ROWS_HOLD_OCTAVES && n_row_turns < MAX_ROW_TURNS {
-                corrections = self.corrections(&at, &predicted)?;
-                moved_since_rows = 0.0;
-                n_row_turns += 1;
-                continue;
-            }
-            moved_since_rows += self.step_by(&mut at, octaves)?;
+            let refit_above = match is_corrected {
+                true => CORRECTED_REFIT_OCTAVES,
+                false => REFIT_OCTAVES,
+            };
+            is_corrected &= !self.step_by(&mut at, octaves, refit_above)?;
         }
         self.found(at, aim)
     }
@@ -176,16 +185,18 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Moves the step by `octaves`, or as far as a prediction reaches; gives how far that was.
-    fn step_by(&self, at: &mut At, octaves: f64) -> Result<f64> {
+    /// Moves the step by `octaves`, or as far as a prediction reaches; tells whether tables were fitted anew, which a move
+    /// by more than `refit_above` asks for.
+    fn step_by(&self, at: &mut At, octaves: f64, refit_above: f64) -> Result<bool> {
         tracing::debug!(delta = at.delta, octaves, "step search");
         let octaves = octaves.clamp(-MAX_OCTAVES, MAX_OCTAVES);
         at.delta *= octaves.exp2();
         // Tables reach no further than the scales that they were fitted to.
-        if octaves.abs() > REFIT_OCTAVES {
+        let is_refit = octaves.abs() > refit_above;
+        if is_refit {
             at.codec = self.fit(at.delta)?;
         }
-        Ok(octaves.abs())
+        Ok(is_refit)
     }
 
     fn found(&self, at: At, aim: Aim) -> Result<Found> {
@@ -203,10 +214,15 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// Bits a coded weight that `bytes` leave.
+    fn bits_left(&self, bytes: f64, codec_bytes: f64) -> f64 {
+        (bytes - self.request.sizes.other_bytes as f64 - codec_bytes) * 8.0 / self.n_all.max(1.0)
+    }
+
     /// Bits a coded weight that `bytes` leave, or what would be possible.
     fn budget(&self, bytes: f64, codec_bytes: f64) -> Result<f64> {
+        let bits = self.bits_left(bytes, codec_bytes);
         let fixed_bytes = self.request.sizes.other_bytes as f64 + codec_bytes;
-        let bits = (bytes - fixed_bytes) * 8.0 / self.n_all.max(1.0);
         if RATES.contains(&bits) {
             return Ok(bits);
         }
