@@ -1,4 +1,5 @@
 //! Symbols outside of their table: stored beside the stream as the distance to the table, its side in the lowest bit.
+#![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use crate::error::{Error, Result};
 use crate::varint;
@@ -10,9 +11,9 @@ const MAX_CODE: u64 = (1 << 33) - 1;
 fn code(symbol: i32, min: i32, max: i32) -> u64 {
     let (symbol, min, max) = (i64::from(symbol), i64::from(min), i64::from(max));
     if symbol > max {
-        2 * (symbol - max - 1) as u64
+        2 * (symbol - max - 1).unsigned_abs()
     } else {
-        2 * (min - 1 - symbol) as u64 + 1
+        2 * (min - 1 - symbol).unsigned_abs() + 1
     }
 }
 
@@ -32,7 +33,7 @@ pub(crate) fn read(bytes: &[u8], at: &mut usize, min: i32, max: i32) -> Result<i
     let mut rest = bytes.get(*at..).ok_or_else(invalid)?;
     let before = rest.len();
     let code = varint::read(&mut rest, "escape", MAX_CODE).map_err(|_| invalid())?;
-    let distance = (code >> 1) as i64;
+    let distance = (code >> 1).cast_signed();
     let symbol = if code & 1 == 0 {
         i64::from(max) + 1 + distance
     } else {
@@ -61,7 +62,7 @@ mod tests {
             let mut at = 1;
             prop_assert_eq!(read(&bytes, &mut at, min, max), Ok(symbol));
             prop_assert_eq!(at, bytes.len());
-            prop_assert_eq!(bytes.len() as u32 - 1, n_bytes(symbol, min, max));
+            prop_assert_eq!(bytes.len() - 1, n_bytes(symbol, min, max) as usize);
         }
     }
 

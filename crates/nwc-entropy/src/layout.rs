@@ -1,4 +1,5 @@
 //! Bytes of a substream: header, states, words, escapes (FORMAT-NOTES.md).
+#![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use crate::error::{Error, Result};
 use crate::{LANES, STATE_LOW, varint};
@@ -15,12 +16,17 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    #[expect(clippy::cast_possible_truncation, reason = "at most 32")]
+    fn lanes_byte(&self) -> u8 {
+        self.n_lanes as u8
+    }
+
     /// The state in which the encoder starts lane 0, and the decoder ends it. Its low half could be anything, so
     /// it vouches for the header.
     pub(crate) fn final_state(&self) -> u32 {
         let mix = (self.n_steps)
             .wrapping_add(self.n_tail_steps.wrapping_mul(0x9e37))
-            .wrapping_add((self.n_lanes as u32).wrapping_mul(0x6a09));
+            .wrapping_add(u32::from(self.lanes_byte()).wrapping_mul(0x6a09));
         STATE_LOW | (mix & 0xffff)
     }
 }
@@ -41,7 +47,7 @@ pub(crate) fn write(header: &Header, states: &[u32], words: &[u16], escapes: &[u
     let mut bytes = Vec::with_capacity(16 + 4 * states.len() + 2 * words.len() + escapes.len());
     varint::write(&mut bytes, u64::from(header.n_steps));
     varint::write(&mut bytes, u64::from(header.n_tail_steps));
-    bytes.push(header.n_lanes as u8);
+    bytes.push(header.lanes_byte());
     varint::write(&mut bytes, words.len() as u64);
     bytes.extend(states.iter().flat_map(|state| state.to_le_bytes()));
     let words_start = bytes.len();
@@ -57,7 +63,7 @@ pub(crate) fn write(header: &Header, states: &[u32], words: &[u16], escapes: &[u
 /// Takes a substream apart; allocates nothing. `None` is the substream of no steps.
 pub(crate) fn read(bytes: &[u8]) -> Result<Option<Parts<'_>>> {
     let mut rest = bytes;
-    let n_steps = varint::read(&mut rest, "number of steps", u64::from(u32::MAX))? as u32;
+    let n_steps = varint::read_u32(&mut rest, "number of steps", u32::MAX)?;
     if n_steps == 0 {
         return match rest.len() {
             0 => Ok(None),
@@ -67,7 +73,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Parts<'_>>> {
             }),
         };
     }
-    let n_tail_steps = varint::read(&mut rest, "number of tail steps", u64::from(n_steps))? as u32;
+    let n_tail_steps = varint::read_u32(&mut rest, "number of tail steps", n_steps)?;
     let (&found, mut rest) = rest.split_first().ok_or(Error::Truncated {
         what: "number of lanes",
         needed: 1,

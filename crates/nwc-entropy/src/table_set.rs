@@ -1,4 +1,5 @@
 //! Tables of one precision, and their bytes.
+#![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use crate::error::{Error, Result};
 use crate::table::{CdfTable, check_shape};
@@ -47,6 +48,7 @@ impl TableRange {
 }
 
 impl FlatBins {
+    #[expect(clippy::cast_possible_truncation, reason = "at most 2^24 bins")]
     fn new(tables: &[CdfTable], precision: u32) -> Self {
         let n_bins = tables.iter().map(|t| t.n_symbols() + 1).sum();
         let mut flat = Self {
@@ -144,6 +146,7 @@ impl TableSet {
     }
 
     /// The set's one serialised form; FORMAT-NOTES.md gives its layout.
+    #[expect(clippy::cast_possible_truncation, reason = "a precision is at most 16")]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.precision as u8];
         varint::write(&mut bytes, self.tables.len() as u64);
@@ -182,9 +185,9 @@ impl TableSet {
         let precision = u32::from(precision);
         // Also checks the precision, before it is used as a shift.
         check_shape(1, 0, precision)?;
-        let n_tables = varint::read(&mut rest, "number of tables", MAX_TABLES as u64)?;
+        let n_tables = varint::read_u32(&mut rest, "number of tables", MAX_TABLES as u32)?;
         // A table takes three bytes at least.
-        check_room("tables", n_tables.saturating_mul(3), rest)?;
+        check_room("tables", 3 * u64::from(n_tables), rest)?;
         let mut tables = Vec::with_capacity(n_tables as usize);
         for _ in 0..n_tables {
             tables.push(read_table(&mut rest, precision)?);
@@ -200,10 +203,10 @@ impl TableSet {
 }
 
 fn read_table(rest: &mut &[u8], precision: u32) -> Result<CdfTable> {
-    let offset = varint::unzigzag(varint::read(rest, "smallest symbol", u64::from(u32::MAX))?);
-    let n_symbols = varint::read(rest, "number of symbols", u64::from(u32::MAX))?;
+    let offset = varint::unzigzag(varint::read_u32(rest, "smallest symbol", u32::MAX)?);
+    let n_symbols = varint::read_u32(rest, "number of symbols", u32::MAX)?;
     // A symbol takes one byte at least.
-    check_room("masses", n_symbols, rest)?;
+    check_room("masses", n_symbols.into(), rest)?;
     let n_symbols = n_symbols as usize;
     check_shape(n_symbols, offset, precision)?;
     let total = 1_u32 << precision;
@@ -211,7 +214,7 @@ fn read_table(rest: &mut &[u8], precision: u32) -> Result<CdfTable> {
     let mut sum = 0;
     cdf.push(sum);
     for _ in 0..n_symbols {
-        sum += varint::read(rest, "mass", u64::from(total - 1))? as u32 + 1;
+        sum += varint::read_u32(rest, "mass", total - 1)? + 1;
         if sum >= total {
             return Err(Error::InvalidCdf {
                 idx: cdf.len(),

@@ -1,4 +1,5 @@
 //! Variable-length integers (LEB128, shortest form only) and zigzag.
+#![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use crate::error::{Error, Result};
 
@@ -8,7 +9,7 @@ pub(crate) fn write(bytes: &mut Vec<u8>, mut value: u64) {
         bytes.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    bytes.push(value as u8);
+    bytes.push((value & 0x7f) as u8);
 }
 
 /// Bytes that [`write`] appends.
@@ -47,15 +48,24 @@ pub(crate) fn read(bytes: &mut &[u8], what: &'static str, max: u64) -> Result<u6
     })
 }
 
-/// Folds the sign into the lowest bit.
-pub(crate) fn zigzag(value: i32) -> u64 {
-    u64::from(((value << 1) ^ (value >> 31)) as u32)
+/// As [`read`], of an integer that fits 32 bits.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_u32(bytes: &mut &[u8], what: &'static str, max: u32) -> Result<u32> {
+    let max = u64::from(max);
+    let value = read(bytes, what, max)?;
+    u32::try_from(value).map_err(|_| Error::InvalidVarint { what, max })
 }
 
-/// Inverse of [`zigzag`]; `value` must fit in 32 bits.
-pub(crate) fn unzigzag(value: u64) -> i32 {
-    let value = value as u32;
-    (value >> 1) as i32 ^ -((value & 1) as i32)
+/// Folds the sign into the lowest bit.
+pub(crate) fn zigzag(value: i32) -> u64 {
+    u64::from(((value << 1) ^ (value >> 31)).cast_unsigned())
+}
+
+/// Inverse of [`zigzag`].
+pub(crate) fn unzigzag(value: u32) -> i32 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 #[cfg(test)]
@@ -71,11 +81,11 @@ mod tests {
         fn round_trip(value in prop_oneof![any::<u64>(), 0..300_u64], sign in any::<i32>()) {
             let mut bytes = Vec::new();
             write(&mut bytes, value);
-            prop_assert_eq!(bytes.len() as u32, len(value));
+            prop_assert_eq!(bytes.len(), len(value) as usize);
             let mut rest = bytes.as_slice();
             prop_assert_eq!(read(&mut rest, "value", u64::MAX), Ok(value));
             prop_assert!(rest.is_empty());
-            prop_assert_eq!(unzigzag(zigzag(sign)), sign);
+            prop_assert_eq!(u32::try_from(zigzag(sign)).map(unzigzag), Ok(sign));
         }
     }
 
