@@ -94,7 +94,7 @@ fn odd_shapes_agree_with_plain_rust() {
 
 #[test]
 fn pretrained_codecs_agree_with_plain_rust() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../codecs");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../nwc/codecs");
     for name in ["small-lambda30", "small-lambda100", "small-lambda10000"] {
         let bytes = std::fs::read(root.join(format!("{name}.safetensors"))).unwrap();
         let codec = NeuralCodec::from_bytes(&bytes).unwrap();
