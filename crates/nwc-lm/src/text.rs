@@ -55,9 +55,7 @@ impl TextTokenizer {
     /// [`Error::Tokenizer`].
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         let decoded = self.inner.decode(tokens, true);
-        decoded.map_err(|source| Error::Tokenizer {
-            message: source.to_string(),
-        })
+        decoded.map_err(|source| Error::Tokenizer { source })
     }
 }
 
