@@ -191,4 +191,6 @@ fn refused(name: &str, source: BoxedError) -> Error {
 }
 
 #[cfg(test)]
+mod folder_tests;
+#[cfg(test)]
 mod tests;

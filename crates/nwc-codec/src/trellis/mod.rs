@@ -73,6 +73,8 @@ mod viterbi;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod file_tests;
+#[cfg(test)]
 mod tests;
 
 pub use code::{MAX_STATES, N_STATES, TrellisCode};
