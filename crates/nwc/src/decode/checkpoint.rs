@@ -153,7 +153,13 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::tensor`].
     pub fn tensor_bf16(&self, name: &str) -> Result<Vec<bf16>> {
-        Ok(self.tensor(name)?.into_iter().map(bf16::from_f32).collect())
+        let values = self.tensor(name)?.into_iter();
+        // An infinity of a plain checkpoint is its own; a large weight does not become one.
+        let to_bf16 = |value: f32| match value.is_finite() {
+            true => dtype::nearest_bf16(value),
+            false => bf16::from_f32(value),
+        };
+        Ok(values.map(to_bf16).collect())
     }
 
     /// Writes a tensor's values as f32 into the caller's buffer.

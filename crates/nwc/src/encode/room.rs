@@ -6,7 +6,9 @@ use nwc_format::{Coding, Digest, HeaderPlan, ModelIndex, ShardMetadata, TensorRe
 
 use crate::Result;
 use crate::error::Error;
-use crate::family::{GAINS, Layer, Layers, ROWS, Room, Sizes, TRANSPOSED, usual_rows};
+use crate::family::{
+    EXPONENTS, GAINS, Layer, Layers, ROWS, Room, Sizes, TRANSPOSED, ZEROS, usual_rows,
+};
 use crate::survey::{Plan, Planned, Treatment};
 
 /// What goes into the header as the writer's name.
@@ -177,7 +179,12 @@ impl RecordRoom {
                 };
                 record.sections = (self.room.sections)(rows, cols)
                     .into_iter()
-                    .filter(|(role, ..)| self.is_recovered || *role != GAINS)
+                    .filter(|(role, ..)| match *role {
+                        GAINS => self.is_recovered,
+                        EXPONENTS => planned.values.has_unsafe_rows,
+                        ZEROS => planned.values.has_zero_lanes,
+                        _ => true,
+                    })
                     .map(|(role, dtype, n)| headers.coded(&name, role, dtype, &[n]))
                     .collect();
             }

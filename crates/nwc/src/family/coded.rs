@@ -6,7 +6,7 @@ use half::f16;
 use nwc_chunk::ndarray::{ArrayView2, Axis};
 use nwc_format::{DType, ROLE_PAYLOAD, encode_payload};
 
-use super::matrix::{GAINS, TRANSPOSED};
+use super::matrix::{GAINS, NMSE_NORMALIZED, TRANSPOSED};
 
 /// One section of a coded matrix, not yet in a file.
 #[derive(Debug, Clone)]
@@ -59,12 +59,38 @@ impl CodedMatrix {
     }
 
     /// Multiplies the rows by `gains`, stored as f16; where all round to 1 nothing is stored.
+    ///
+    /// They take the place of gains set before, but for rows that were made zeros and stay so.
     pub(crate) fn set_gains(&mut self, gains: &[f32]) {
-        self.sections.retain(|s| s.role != GAINS);
-        let gains: Vec<f16> = gains.iter().map(|&g| f16::from_f32(g)).collect();
+        let mut gains: Vec<f16> = gains.iter().map(|&g| f16::from_f32(g)).collect();
+        for section in self.sections.extract_if(.., |s| s.role == GAINS) {
+            let (before, _) = section.bytes.as_chunks();
+            for (gain, &before) in gains.iter_mut().zip(before) {
+                if f16::from_le_bytes(before) == f16::ZERO {
+                    *gain = f16::ZERO;
+                }
+            }
+        }
         if gains.iter().any(|&g| g != f16::ONE) {
             self.sections.push(NewSection::halves(GAINS, &gains));
         }
+    }
+
+    /// Makes the rows `worse` of `rows` zeros: gains of 0.
+    pub(super) fn clear_rows(&mut self, rows: usize, worse: &[usize]) {
+        let mut gains = vec![1.0; rows];
+        for &row in worse {
+            gains[row] = 0.0;
+        }
+        self.set_gains(&gains);
+    }
+
+    /// Notes how far `decoded`, which is what will be restored, is from `weights`.
+    pub(super) fn measure(&mut self, weights: ArrayView2<'_, f32>, decoded: ArrayView2<'_, f32>) {
+        let (nmse, nmse_normalized) = distortion(weights, decoded);
+        self.nmse = nmse;
+        self.parameters
+            .insert(NMSE_NORMALIZED.to_owned(), nmse_normalized);
     }
 
     /// Bytes of all sections.
@@ -87,7 +113,11 @@ pub(crate) fn distortion(weights: ArrayView2<'_, f32>, decoded: ArrayView2<'_, f
     for (w, d) in weights.axis_iter(Axis(0)).zip(decoded.axis_iter(Axis(0))) {
         let (mut row_error, mut row_energy) = (0.0f64, 0.0f64);
         for (&w, &d) in w.iter().zip(d) {
-            row_error += f64::from(w - d).powi(2);
+            let error = w - d;
+            row_error += match error.is_finite() {
+                true => f64::from(error).powi(2),
+                false => (f64::from(w) - f64::from(d)).powi(2),
+            };
             row_energy += f64::from(w).powi(2);
         }
         error += row_error;

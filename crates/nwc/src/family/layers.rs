@@ -4,8 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nwc_chunk::ndarray::{Array2, ArrayView2};
+use nwc_format::DType;
 
-use super::{CodedMatrix, MatrixCoder};
+use super::harm::worse_than_zeros;
+use super::zeros::ZeroLanes;
+use super::{CodedMatrix, MatrixCoder, RowExponents};
 use crate::error::TensorError;
 use crate::role::Role;
 use crate::survey::{Guidance, Guide, Keep, Planned};
@@ -63,6 +66,16 @@ impl<'a> Layer<'a> {
         self.matrix_of(self.planned.weights())
     }
 
+    /// Its weights in the checkpoint as they are coded, `[out, in]`, with what their rows were divided by.
+    pub(crate) fn scaled_weights(&self) -> Result<(Array2<f32>, RowExponents)> {
+        let weights = self.weights()?;
+        let exponents = RowExponents::of(weights.view());
+        Ok(match exponents.is_empty() {
+            true => (weights, exponents),
+            false => (exponents.divide(weights.view()).into_owned(), exponents),
+        })
+    }
+
     /// `values` in the order of the stored tensor as a matrix, `[out, in]`.
     pub(crate) fn matrix_of(&self, values: Vec<f32>) -> Result<Array2<f32>> {
         let stored = match self.is_transposed {
@@ -81,6 +94,11 @@ impl<'a> Layer<'a> {
             true => matrix.t().as_standard_layout().into_owned(),
             false => matrix,
         })
+    }
+
+    /// Dtype of the stored tensor.
+    pub(crate) fn dtype(&self) -> DType {
+        self.planned.tensor.dtype
     }
 
     /// Weights of the matrix.
@@ -129,7 +147,29 @@ impl<'a> Layers<'a> {
         layer: &Layer<'_>,
         weights: ArrayView2<'_, f32>,
     ) -> Result<(CodedMatrix, Array2<f32>)> {
-        let (mut coded, decoded) = coder.code(layer, weights)?;
+        let exponents = RowExponents::of(weights);
+        let (mut coded, mut decoded) = coder.code(layer, exponents.divide(weights).view())?;
+        exponents.multiply(decoded.view_mut());
+        coded.sections.extend(exponents.section());
+        let mut is_changed = !exponents.is_empty();
+        let lanes = ZeroLanes::of(weights);
+        if !lanes.hold_in(decoded.view()) {
+            lanes.clear(decoded.view_mut());
+            coded.sections.push(lanes.section());
+            is_changed = true;
+        }
+        let guidance = || self.guidance(layer, Keep::No);
+        let worse = worse_than_zeros(weights, decoded.view(), layer.dtype(), guidance)?;
+        if !worse.is_empty() {
+            coded.clear_rows(weights.nrows(), &worse);
+            for &row in &worse {
+                decoded.row_mut(row).fill(0.0);
+            }
+            is_changed = true;
+        }
+        if is_changed {
+            coded.measure(weights, decoded.view());
+        }
         if layer.is_transposed {
             coded.mark_transposed();
         }

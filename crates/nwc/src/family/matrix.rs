@@ -7,9 +7,11 @@ use nwc_chunk::ndarray::{Array2, Axis};
 use nwc_format::{Payload, ROLE_PAYLOAD};
 
 use super::MatrixDecoder;
+use super::scaling::RowExponents;
+use super::zeros::ZeroLanes;
 use crate::error::TensorError;
 
-/// Role of row factors tuned after coding, f16; absent where nothing was tuned.
+/// Role of row factors set after coding, f16, 0 for a row of zeros; absent where all are 1.
 pub(crate) const GAINS: &str = "gains";
 
 /// Parameter: 1 where the matrix was transposed before it was coded.
@@ -111,8 +113,15 @@ pub(crate) fn decode(
     if stored.by_role.contains_key(GAINS) {
         let gains = stored.halves(GAINS, rows)?;
         for (mut row, gain) in decoded.axis_iter_mut(Axis(0)).zip(gains) {
-            row *= gain.to_f32();
+            match gain == f16::ZERO {
+                true => row.fill(0.0),
+                false => row *= gain.to_f32(),
+            }
         }
+    }
+    RowExponents::stored(stored, rows)?.multiply(decoded.view_mut());
+    if let Some(lanes) = ZeroLanes::stored(stored, rows, cols)? {
+        lanes.clear(decoded.view_mut());
     }
     Ok(match is_transposed {
         true => decoded.t().as_standard_layout().into_owned(),

@@ -9,13 +9,17 @@ mod codec_file;
 #[cfg(feature = "encode")]
 mod coded;
 #[cfg(feature = "encode")]
+mod harm;
+#[cfg(feature = "encode")]
 mod layers;
 mod matrix;
 #[cfg(feature = "neural")]
 mod neural;
 #[cfg(feature = "encode")]
 mod pretrained;
+mod scaling;
 mod trellis;
+mod zeros;
 
 use std::fmt;
 
@@ -45,6 +49,10 @@ pub(crate) use matrix::{GAINS, ROWS, TRANSPOSED, usual_rows};
 pub(crate) use matrix::{NMSE_NORMALIZED, StoredSections, decode, matrix_shape};
 #[cfg(feature = "encode")]
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
+#[cfg(feature = "encode")]
+pub(crate) use scaling::{EXPONENTS, RowExponents, is_safe_rms};
+#[cfg(feature = "encode")]
+pub(crate) use zeros::{ZEROS, most_zeros_bytes};
 
 /// A codec of one family, ready to decode.
 pub(crate) trait MatrixDecoder: fmt::Debug + Send + Sync {

@@ -34,33 +34,49 @@ pub(crate) fn to_f32(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
     Some(values)
 }
 
-/// Appends `values` to `out` in a codable `dtype`, rounding to nearest even; false for any other dtype.
+/// The nearest f16, ties to even; beyond its range the largest finite one, so that no reconstruction becomes infinite.
+fn nearest_f16(value: f32) -> f16 {
+    f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()))
+}
+
+/// As [`nearest_f16`], for bf16.
+pub(crate) fn nearest_bf16(value: f32) -> bf16 {
+    bf16::from_f32(value.clamp(bf16::MIN.to_f32(), bf16::MAX.to_f32()))
+}
+
+/// As [`nearest_f16`], for f32.
+fn nearest_f32(value: f32) -> f32 {
+    value.clamp(f32::MIN, f32::MAX)
+}
+
+/// Appends `values` to `out` in a codable `dtype`, rounded to its nearest finite number; false for any other dtype.
 pub(crate) fn extend_bytes(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> bool {
     out.reserve(values.len() * dtype.size());
     match dtype {
         DType::F32 => values
             .iter()
-            .for_each(|v| out.extend_from_slice(&v.to_le_bytes())),
+            .for_each(|v| out.extend_from_slice(&nearest_f32(*v).to_le_bytes())),
         DType::F16 => values
             .iter()
-            .for_each(|&v| out.extend_from_slice(&f16::from_f32(v).to_le_bytes())),
+            .for_each(|&v| out.extend_from_slice(&nearest_f16(v).to_le_bytes())),
         DType::BF16 => values
             .iter()
-            .for_each(|&v| out.extend_from_slice(&bf16::from_f32(v).to_le_bytes())),
+            .for_each(|&v| out.extend_from_slice(&nearest_bf16(v).to_le_bytes())),
         _ => return false,
     }
     true
 }
 
-/// Rounds `values` to what a tensor of `dtype` can hold.
+/// Rounds `values` to what a tensor of `dtype` can hold: its nearest finite number.
 pub(crate) fn round_in_place(dtype: DType, values: &mut [f32]) {
     match dtype {
         DType::F16 => values
             .iter_mut()
-            .for_each(|v| *v = f16::from_f32(*v).to_f32()),
+            .for_each(|v| *v = nearest_f16(*v).to_f32()),
         DType::BF16 => values
             .iter_mut()
-            .for_each(|v| *v = bf16::from_f32(*v).to_f32()),
+            .for_each(|v| *v = nearest_bf16(*v).to_f32()),
+        DType::F32 => values.iter_mut().for_each(|v| *v = nearest_f32(*v)),
         _ => {}
     }
 }
@@ -83,6 +99,26 @@ mod tests {
         check(DType::BF16, 1.0 + 1.0 / 256.0, 1.0);
         check(DType::BF16, 1.0 + 3.0 / 256.0, 1.0 + 4.0 / 256.0);
         check(DType::F16, 1.0 + 1.0 / 2048.0, 1.0);
+    }
+
+    #[test]
+    fn nothing_becomes_infinite() {
+        for value in [65_520.0, 1e30, f32::MAX, f32::INFINITY] {
+            for (dtype, most) in [
+                (DType::F16, f16::MAX.to_f32()),
+                (DType::BF16, bf16::MAX.to_f32()),
+                (DType::F32, f32::MAX),
+            ] {
+                if value < most {
+                    continue;
+                }
+                check(dtype, value, most);
+                check(dtype, -value, -most);
+                let mut rounded = [value, -value];
+                round_in_place(dtype, &mut rounded);
+                assert_eq!(rounded, [most, -most], "{dtype}");
+            }
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 mod guide;
 mod linears;
 mod plan;
+mod values;
 
 pub(crate) use guide::{Guidance, Guide, Keep};
 pub use linears::for_each_linear;
 pub use plan::fingerprint;
 pub(crate) use plan::{Plan, Planned, Treatment};
+pub(crate) use values::Values;

@@ -11,6 +11,7 @@ use crate::folder::quantized::detect;
 use crate::folder::{Source, SourceShard, SourceTensor, dtype};
 use crate::options::{Embeddings, NonFinite};
 use crate::role::Role;
+use crate::survey::Values;
 use crate::{Error, Result};
 
 /// What happens to one tensor.
@@ -34,6 +35,7 @@ pub(crate) struct Planned<'a> {
     pub(crate) shard: &'a SourceShard,
     pub(crate) tensor: &'a SourceTensor,
     pub(crate) treatment: Treatment,
+    pub(crate) values: Values,
 }
 
 impl Planned<'_> {
@@ -78,7 +80,7 @@ impl<'a> Plan<'a> {
         }
         let quantized = quantized.tensors();
         let classifier = Classifier::new(facts(), &quantized, overrides);
-        // One pass over the bytes serves fingerprint, tied tensors and the search for NaN.
+        // One pass over the bytes serves fingerprint, tied tensors and a look at the values.
         let scanned = tensors
             .par_iter()
             .map(|(shard, tensor)| scan(shard, tensor, non_finite))
@@ -97,7 +99,7 @@ impl<'a> Plan<'a> {
                 .or_insert(&tensor.name);
             let treatment = if first != tensor.name && tensor.n_elems() >= MIN_CODED_ELEMS {
                 Treatment::TiedTo { name: first.into() }
-            } else if scan.has_non_finite {
+            } else if scan.values.first_non_finite.is_some() {
                 Treatment::Kept {
                     reason: "it holds NaN or infinity".into(),
                 }
@@ -109,6 +111,7 @@ impl<'a> Plan<'a> {
                     shard,
                     tensor,
                     treatment,
+                    values: scan.values,
                 });
             }
         }
@@ -167,15 +170,19 @@ pub fn fingerprint(dir: impl AsRef<Path>) -> Result<String> {
 
 struct Scan {
     digest: Digest,
-    has_non_finite: bool,
+    values: Values,
 }
 
 fn scan(shard: &SourceShard, tensor: &SourceTensor, non_finite: NonFinite) -> Result<Scan> {
     let bytes = shard.bytes(tensor);
     let digest = Digest::of(bytes);
-    let first = first_non_finite(tensor, bytes);
+    let values = Values::scan(
+        tensor.dtype,
+        tensor.shape.last().copied().unwrap_or(1),
+        bytes,
+    );
     shard.forget(tensor);
-    if let (Some((element_idx, value)), NonFinite::Refuse) = (first, non_finite) {
+    if let (Some((element_idx, value)), NonFinite::Refuse) = (values.first_non_finite, non_finite) {
         return Err(Error::NonFinite {
             path: shard.path().into(),
             tensor: tensor.name.clone(),
@@ -183,27 +190,7 @@ fn scan(shard: &SourceShard, tensor: &SourceTensor, non_finite: NonFinite) -> Re
             value,
         });
     }
-    Ok(Scan {
-        digest,
-        has_non_finite: first.is_some(),
-    })
-}
-
-fn first_non_finite(tensor: &SourceTensor, bytes: &[u8]) -> Option<(usize, f32)> {
-    // Blocks, so that a large tensor is not expanded whole.
-    const BLOCK_ELEMS: usize = 1 << 14;
-    if !dtype::is_codable(tensor.dtype) {
-        return None;
-    }
-    let block_bytes = BLOCK_ELEMS * tensor.dtype.size();
-    bytes
-        .chunks(block_bytes)
-        .enumerate()
-        .find_map(|(i, block)| {
-            let values = dtype::to_f32(tensor.dtype, block)?;
-            let at = values.iter().position(|v| !v.is_finite())?;
-            Some((i * BLOCK_ELEMS + at, values[at]))
-        })
+    Ok(Scan { digest, values })
 }
 
 fn treatment_of(

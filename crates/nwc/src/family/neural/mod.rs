@@ -15,7 +15,7 @@ use nwc_format::{DType, ROLE_PAYLOAD};
 #[cfg(feature = "encode")]
 use super::matrix::{GAINS, NMSE_NORMALIZED, TRANSPOSED};
 #[cfg(feature = "encode")]
-use super::{Room, most_payload_bytes};
+use super::{EXPONENTS, Room, ZEROS, most_payload_bytes, most_zeros_bytes};
 
 pub(super) use decoder::NeuralDecoder;
 #[cfg(feature = "encode")]
@@ -41,6 +41,8 @@ pub(super) const ROOM: Room = Room {
             (SCALES, DType::F16, rows.max(cols)),
             (LEVELS, DType::U8, rows.max(cols)),
             (GAINS, DType::F16, rows.max(cols)),
+            (EXPONENTS, DType::I16, rows.max(cols)),
+            (ZEROS, DType::U8, most_zeros_bytes(rows, cols)),
         ]
     },
     n_codecs: 2,

@@ -54,7 +54,7 @@ fn sample(codec: &NeuralCodec, layers: &Layers<'_>) -> Result<Array2<f32>> {
         if !layer.role.is_linear() || rows < height {
             continue;
         }
-        let weights = layer.weights()?;
+        let (weights, _) = layer.scaled_weights()?;
         let n_sampled = (rows as f64 * cols as f64 * share / height as f64).ceil() as usize;
         let n_sampled = n_sampled.clamp(1, cols.max(1));
         let columns: Vec<usize> = (0..n_sampled)

@@ -18,7 +18,7 @@ use nwc_format::{DType, ROLE_PAYLOAD};
 #[cfg(feature = "encode")]
 use super::matrix::{GAINS, NMSE_NORMALIZED, TRANSPOSED};
 #[cfg(feature = "encode")]
-use super::{Room, most_payload_bytes};
+use super::{EXPONENTS, Room, ZEROS, most_payload_bytes, most_zeros_bytes};
 
 pub(super) use decoder::TrellisDecoder;
 #[cfg(feature = "encode")]
@@ -40,6 +40,8 @@ pub(super) const ROOM: Room = Room {
             // Four exponents and a few bytes more.
             (SCALES, DType::U8, 64 + 2 * 2 * (rows + cols)),
             (GAINS, DType::F16, rows.max(cols)),
+            (EXPONENTS, DType::I16, rows.max(cols)),
+            (ZEROS, DType::U8, most_zeros_bytes(rows, cols)),
         ]
     },
     n_codecs: 1,

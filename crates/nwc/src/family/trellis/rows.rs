@@ -33,7 +33,7 @@ pub(super) fn stored_bits(
         row_rms: sampled(&whole.row_rms),
         ..whole.clone()
     };
-    let weights = layer.weights()?.select(Axis(0), &row_idx);
+    let weights = layer.scaled_weights()?.0.select(Axis(0), &row_idx);
     let guidance = layers.guidance(layer, sample.keep)?;
     let coder = TrellisCoder {
         codec,

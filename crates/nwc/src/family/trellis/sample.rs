@@ -50,10 +50,12 @@ impl<'a> Sample<'a> {
         share: f64,
         steps: Steps,
     ) -> Result<Self> {
-        let weights = layer.weights()?;
+        let (weights, exponents) = layer.scaled_weights()?;
         let cols = layer.cols;
         let known = layers.guidance(&layer, keep)?;
-        let fisher = known.row_importance.as_deref();
+        let importance = known.row_importance.as_deref();
+        let fisher = importance.map(|rows| exponents.weigh_for_steps(rows));
+        let fisher = fisher.as_deref();
         let d = known.col_importance.as_deref();
         let (rows_by, cols_by) = followed(steps, fisher, d);
         let allocation =
@@ -69,7 +71,6 @@ impl<'a> Sample<'a> {
         let col_idx = evenly_spaced(n_sampled, cols);
         let columns = weights.select(Axis(1), &col_idx);
         let log2_ratio = log2_ratio(&columns, &factors, &col_idx);
-        let row_importance = fisher.unwrap_or_default();
         Ok(Self {
             layer,
             keep,
@@ -80,7 +81,7 @@ impl<'a> Sample<'a> {
             refined: 0.0,
             basis: allocation.basis,
             log2_ratio,
-            row_importance: row_importance.iter().map(|&g| f64::from(g)).collect(),
+            row_importance: exponents.weigh(importance.unwrap_or_default()),
             col_importance: d.unwrap_or_default().to_vec(),
         })
     }
