@@ -75,7 +75,7 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// The Hessians' are the prototype's; the curvature gains by more than the default, which is quicker.
+    /// The curvature gains by more windows than the default, which is quicker.
     pub(crate) const FULL: Self = Self {
         hessian: 24,
         fisher: 64,

@@ -164,11 +164,11 @@ pub(super) const CALIBRATION_TEXT: &str = "CALIBRATION_TEXT";
 
 /// The λ at which recovery runs where not everything is asked for: one rate near 2 and one near 3 bits.
 const RECOVERY_LAMBDAS: [f64; 2] = [30.0, 100.0];
-/// Bits of the linears' payload at which the prototype's trellis was measured.
+/// Bits of the linears' payload at which the trellis is measured.
 const TRELLIS_BITS: [f64; 6] = [2.08, 2.59, 3.05, 3.54, 4.03, 5.03];
 /// Bits at which each of the trellis family's ideas is measured; both are among [`TRELLIS_BITS`].
 pub(super) const IDEA_BITS: [f64; 2] = [3.05, 4.03];
-/// Bits at which the prototype's scalar quantiser was measured.
+/// Bits of the linears' payload at which its scalar quantiser is measured.
 const SCALAR_BITS: [f64; 4] = [2.57, 3.04, 3.54, 4.03];
 /// Bits of a code of the block formats and of k-means.
 const CODE_BITS: [u32; 3] = [3, 4, 5];
