@@ -13,6 +13,8 @@ use crate::{Error, FORMAT_VERSION, Result};
 
 /// The key of our entry that holds what stood in its place.
 const REPLACES_KEY: &str = "replaces";
+/// Where models of text and images say how their language model is made.
+const TEXT_CONFIG_KEY: &str = "text_config";
 
 /// What our entry says besides method and version.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -109,13 +111,49 @@ pub fn remove_quantization_text(text: &str) -> Result<String> {
         let replaced = value.get(entry.members[idx].value.clone());
         return Ok(replace(text, member.value.clone(), replaced.unwrap_or("")));
     }
-    let before = idx.checked_sub(1).and_then(|idx| config.members.get(idx));
-    let cut = match (before, config.members.get(idx + 1)) {
+    Ok(replace(text, whole_member(&config, idx), ""))
+}
+
+/// The text of a config without its entry, whoever wrote it, and the entry's value as it stood: for a model whose
+/// weights are plain from now on. An entry of ours is taken out first.
+///
+/// Where the config itself has none, the one of its `text_config` is taken, which models of text and images have.
+///
+/// # Errors
+/// [`Error::Argument`] where `text` is no JSON object or has a key twice.
+pub fn take_quantization_text(text: &str) -> Result<(String, Option<String>)> {
+    let text = remove_quantization_text(text)?;
+    let config = parse(&text)?;
+    if let Some(idx) = place(&config)? {
+        let value = text.get(config.members[idx].value.clone()).unwrap_or("");
+        let taken = value.to_owned();
+        return Ok((replace(&text, whole_member(&config, idx), ""), Some(taken)));
+    }
+    if let Some(idx) = config.member(TEXT_CONFIG_KEY).map_err(wrong)? {
+        let place = config.members[idx].value.clone();
+        let inner = text.get(place.clone()).unwrap_or("");
+        // A value that is no object has no entry.
+        if let Ok(object) = Object::parse(inner)
+            && let Some(idx) = self::place(&object)?
+        {
+            let taken = inner.get(object.members[idx].value.clone()).unwrap_or("");
+            let without = replace(inner, whole_member(&object, idx), "");
+            let taken = taken.to_owned();
+            return Ok((replace(&text, place, &without), Some(taken)));
+        }
+    }
+    Ok((text, None))
+}
+
+/// What to cut for a member to be gone, with one of the commas beside it.
+fn whole_member(object: &Object, idx: usize) -> Range<usize> {
+    let member = &object.members[idx];
+    let before = idx.checked_sub(1).and_then(|idx| object.members.get(idx));
+    match (before, object.members.get(idx + 1)) {
         (Some(before), _) => before.value.end..member.value.end,
         (None, Some(after)) => member.start..after.start,
-        (None, None) => config.open..member.value.end,
-    };
-    Ok(replace(text, cut, ""))
+        (None, None) => object.open..member.value.end,
+    }
 }
 
 /// The object that `value` is, where it is an entry of ours.
@@ -243,6 +281,35 @@ mod tests {
         check(&format!("{{ {ours} }}"), "{ }");
         for untouched in [r#"{"quantization_config":{"quant_method":"awq"}}"#, "{ }"] {
             check(untouched, untouched);
+        }
+    }
+
+    #[test]
+    fn the_entry_of_another_tool_is_taken_out() {
+        let check = |text: &str, expected: &str, taken: Option<&str>| {
+            let found = take_quantization_text(text).unwrap();
+            assert_eq!(found, (expected.to_owned(), taken.map(str::to_owned)));
+            // As well with our entry in its place.
+            let marked = insert_quantization_text(text, &entry()).unwrap();
+            assert_eq!(take_quantization_text(&marked).unwrap(), found);
+        };
+        check(
+            "{\n  \"a\": 1e-05,\n  \"quantization_config\": {\"x\": NaN},\n  \"b\": 2\n}\n",
+            "{\n  \"a\": 1e-05,\n  \"b\": 2\n}\n",
+            Some("{\"x\": NaN}"),
+        );
+        check("{\"quantization_config\": null}", "{}", Some("null"));
+        check(
+            "{\"text_config\": {\"quantization_config\": {\"bits\": 4}, \"a\": 1}}",
+            "{\"text_config\": {\"a\": 1}}",
+            Some("{\"bits\": 4}"),
+        );
+        for plain in [
+            "{\"a\": 1}",
+            "{\"text_config\": [1]}",
+            "{\"text_config\": {}}",
+        ] {
+            check(plain, plain, None);
         }
     }
 

@@ -64,7 +64,9 @@ mod version_1;
 mod writer;
 
 pub use check::{check_base, check_shard_set};
-pub use config::{QuantizationEntry, insert_quantization_text, remove_quantization_text};
+pub use config::{
+    QuantizationEntry, insert_quantization_text, remove_quantization_text, take_quantization_text,
+};
 pub use digest::{Digest, DigestBuilder};
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};

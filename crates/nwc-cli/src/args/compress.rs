@@ -55,6 +55,17 @@ pub struct CompressArgs {
     /// [default: 1; 0 for an output head with weights and statistics of its own]
     #[arg(long, value_name = "BITS", allow_negative_numbers = true, help_heading = QUALITY)]
     pub embedding_bits: Option<f64>,
+    /// Store tensors whose name matches PATTERN unchanged; * stands for any characters, ? for one; may be given several times
+    #[arg(long, value_name = "PATTERN", help_heading = QUALITY)]
+    pub keep: Vec<String>,
+    /// Compress tensors whose name matches PATTERN even if compress would keep them by their name or size; --keep takes
+    /// precedence; may be given several times
+    #[arg(long, value_name = "PATTERN", help_heading = QUALITY)]
+    pub code: Vec<String>,
+    /// Decode FP8, MXFP4, GPTQ or AWQ weights to BF16 and compress them like any other; decompress then gives a BF16
+    /// model. Without this option, quantised tensors are stored unchanged
+    #[arg(long, conflicts_with = "recover", help_heading = QUALITY)]
+    pub dequantize: bool,
     /// Settings of a published method
     #[arg(long, value_enum, conflicts_with_all = ["bpw", "payload_bpw", "target_size", "max_kl"], help_heading = QUALITY)]
     pub preset: Option<Preset>,

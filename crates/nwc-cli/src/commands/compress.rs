@@ -57,6 +57,9 @@ fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
     if !is_trellis {
         options.latent_states = args.states;
     }
+    options.keep.clone_from(&args.keep);
+    options.code.clone_from(&args.code);
+    options.dequantize = args.dequantize;
     options.non_finite = args.non_finite;
     options.statistics.clone_from(&args.stats);
     options.dry_run = args.dry_run;
@@ -135,6 +138,15 @@ mod tests {
         assert_eq!(options.ablation, Ablation::paper());
         let options = parse(&["--preset", "paper", "--embeddings", "code"]).unwrap();
         assert_eq!(options.embeddings, Embeddings::Code);
+    }
+
+    #[test]
+    fn what_is_coded_can_be_overruled() {
+        let options = parse(&["--keep", "a*", "--code", "b", "--keep", "c"]).unwrap();
+        assert_eq!(options.keep, ["a*", "c"]);
+        assert_eq!(options.code, ["b"]);
+        assert!(!options.dequantize);
+        assert!(parse(&["--dequantize"]).unwrap().dequantize);
     }
 
     #[test]

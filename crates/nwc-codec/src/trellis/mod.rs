@@ -71,9 +71,9 @@ mod tables;
 mod viterbi;
 
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
 mod file_tests;
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;
 

@@ -129,7 +129,7 @@ impl Checkpoint {
             Kind::Plain(source) => {
                 let shard = &source.shards[shard_idx];
                 let tensor = &shard.tensors[idx];
-                dtype::to_f32(tensor.dtype, shard.bytes(tensor))
+                dtype::to_f32(tensor.dtype, &shard.bytes(tensor)?)
                     .ok_or_else(|| not_a_float(shard.path(), name, tensor.dtype))
             }
             Kind::Compressed(c) => {
@@ -188,7 +188,7 @@ impl Checkpoint {
         match &self.kind {
             Kind::Plain(source) => {
                 let shard = &source.shards[shard_idx];
-                Ok(shard.bytes(&shard.tensors[idx]).to_vec())
+                Ok(shard.bytes(&shard.tensors[idx])?.into_owned())
             }
             Kind::Compressed(c) => {
                 let shard = &c.shards[shard_idx];

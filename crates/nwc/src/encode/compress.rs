@@ -67,7 +67,11 @@ fn run(
         true => None,
         false => Some(OutputDir::create(out)?),
     };
-    let source = Source::open(model)?;
+    let mut source = Source::open(model)?;
+    if options.dequantize {
+        source.dequantize()?;
+    }
+    let is_opened = options.dequantize;
     let overrides = Overrides::new(&options.keep, &options.code)?;
     let plan = Plan::new(&source, options.embeddings, options.non_finite, &overrides)?;
     let guide = Guide::open(
@@ -80,7 +84,7 @@ fn run(
         .coded()
         .map(|(planned, role, shape)| Layer::new(planned, role, shape, &guide));
     let layers = Layers::new(layers.collect(), &guide);
-    let files = carry::into_compressed(model, &source.weights, out.as_ref())?;
+    let files = carry::into_compressed(model, &source.weights, is_opened, out.as_ref())?;
     let room = family::room(options);
     let expected = Expected::new(&plan, &files, &layers, room, recover.is_some())?;
     let coder = family::plan(options, &layers, expected.sizes(&plan), progress)?;
@@ -111,7 +115,7 @@ fn run(
     }
     if let Some(out) = out {
         let bits = QuantizationEntry::hub_bits(inspection.totals.bpw_payload);
-        carry::write_config(model, &out, bits)?;
+        carry::write_config(model, &out, bits, is_opened)?;
         out.commit()?;
     }
     Ok(inspection)

@@ -110,7 +110,7 @@ impl Writer<'_> {
             IN_FLIGHT_ELEMS,
             |p| self.work(p, job),
             |p, outcome| {
-                records.push(write_tensor(&mut writer, p, outcome).map_err(wrong)?);
+                records.push(write_tensor(&mut writer, shown, p, outcome)?);
                 Ok(())
             },
         )?;
@@ -149,20 +149,24 @@ impl Writer<'_> {
 
 fn write_tensor<W: Read + Write + Seek>(
     writer: &mut ShardWriter<W>,
+    shown: &Path,
     planned: &Planned<'_>,
     outcome: Outcome,
-) -> nwc_format::Result<TensorRecord> {
+) -> Result<TensorRecord> {
+    let wrong = |e| Error::container(shown, e);
     let mut record = empty_record(planned);
     let mut store = |record: &mut TensorRecord, bytes: &[u8]| {
         let (name, shape) = (&record.name, &record.shape);
-        let section = writer.raw(name, record.dtype, shape, bytes)?;
+        let section = writer
+            .raw(name, record.dtype, shape, bytes)
+            .map_err(wrong)?;
         record.sections.push(section);
         Ok(())
     };
     match outcome {
         Outcome::Tied => {}
         Outcome::Kept => {
-            store(&mut record, planned.bytes())?;
+            store(&mut record, &planned.bytes()?)?;
             planned.shard.forget(planned.tensor);
         }
         Outcome::Tuned(bytes) => store(&mut record, &bytes)?,
@@ -178,13 +182,14 @@ fn write_tensor<W: Read + Write + Seek>(
                 base: false,
             };
             for section in coded.sections {
-                record.sections.push(writer.coded_as(
+                let section = writer.coded_as(
                     &record.name,
                     section.role,
                     section.dtype,
                     &section.shape,
                     &section.bytes,
-                )?);
+                );
+                record.sections.push(section.map_err(wrong)?);
             }
         }
     }

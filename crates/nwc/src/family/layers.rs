@@ -63,7 +63,7 @@ impl<'a> Layer<'a> {
 
     /// Its weights in the checkpoint, `[out, in]`.
     pub(crate) fn weights(&self) -> Result<Array2<f32>> {
-        self.matrix_of(self.planned.weights())
+        self.matrix_of(self.planned.weights()?)
     }
 
     /// Its weights in the checkpoint as they are coded, `[out, in]`, with what their rows were divided by.

@@ -13,21 +13,30 @@ use nwc_format::{
 use super::key::path_of;
 use super::listing::Listing;
 use super::output::OutputDir;
-use super::weights::{WeightFiles, is_lfs_pointer};
+#[cfg(feature = "encode")]
+use super::quantized::{is_of_quantizing, plain_config, quantization_of};
+#[cfg(feature = "encode")]
+use super::weights::WeightFiles;
+use super::weights::is_lfs_pointer;
 use crate::{Error, Result};
 
 /// The model's configuration, the one file that changes.
 const CONFIG_NAME: &str = "config.json";
+/// The key of our entry that says how opened weights were quantised.
+#[cfg(feature = "encode")]
+const OPENED_KEY: &str = "opened";
 /// A configuration is a text that is read whole; a longer file of that name is carried as it is.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// Uncompressed files that are mentioned, since they take room.
 const MENTIONED_BYTES: u64 = 64 << 20;
 
+#[cfg(feature = "encode")]
 /// Copies what is no weight from `dir` to `out`, sub-folders included, but for the configuration, which
-/// [`write_config`] writes; gives the digests of all by their keys. Without `out` they are only read.
+/// [`write_config`] writes, and without what describes quantised weights where they `is_opened`; gives the digests of all by their keys. Without `out` they are only read.
 pub(crate) fn into_compressed(
     dir: &Path,
     weights: &WeightFiles,
+    is_opened: bool,
     out: Option<&OutputDir>,
 ) -> Result<BTreeMap<String, Digest>> {
     let listing = Listing::of(dir, None)?;
@@ -41,7 +50,15 @@ pub(crate) fn into_compressed(
         }
         let from = dir.join(&file.path);
         if file.key == CONFIG_NAME && file.n_bytes <= MAX_CONFIG_BYTES {
-            digests.insert(CONFIG_NAME.into(), Digest::of(&unmarked(read(&from)?)));
+            let config = match is_opened {
+                true => plain_config(read(&from)?).0,
+                false => unmarked(read(&from)?),
+            };
+            digests.insert(CONFIG_NAME.into(), Digest::of(&config));
+            continue;
+        }
+        if is_opened && is_of_quantizing(&file.key) {
+            tracing::warn!(file = %from.display(), "describes quantised weights and is left out");
             continue;
         }
         if file.n_bytes >= MENTIONED_BYTES {
@@ -53,17 +70,23 @@ pub(crate) fn into_compressed(
     Ok(digests)
 }
 
+#[cfg(feature = "encode")]
 /// Copies the configuration, where there is one, with our entry; `bits` as in [`QuantizationEntry`].
-pub(crate) fn write_config(dir: &Path, out: &OutputDir, bits: u8) -> Result<()> {
+///
+/// Where the weights `is_opened`, our entry says under `opened` how they were quantised.
+pub(crate) fn write_config(dir: &Path, out: &OutputDir, bits: u8, is_opened: bool) -> Result<()> {
     let from = dir.join(CONFIG_NAME);
     if !from.is_file() || len(&from)? > MAX_CONFIG_BYTES {
         return Ok(());
     }
-    let original = read(&from)?;
-    let entry = QuantizationEntry {
-        bits,
-        extra: Vec::new(),
-    };
+    let mut original = read(&from)?;
+    let mut extra = Vec::new();
+    if is_opened {
+        original = plain_config(original).0;
+        let opened = quantization_of(dir)?;
+        extra.extend(opened.map(|entry| (OPENED_KEY.to_owned(), entry)));
+    }
+    let entry = QuantizationEntry { bits, extra };
     let marked = std::str::from_utf8(&original)
         .ok()
         .and_then(|text| insert_quantization_text(text, &entry).ok());

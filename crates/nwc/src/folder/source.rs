@@ -1,11 +1,16 @@
 //! A plain Hugging Face checkpoint folder, opened for reading.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nwc_format::{DType, Header, INDEX_FILE_NAME, Limits};
 
 use super::mapped::MappedFile;
+#[cfg(feature = "encode")]
+use super::quantized::{self, Opened};
 use super::weights::{WeightFiles, check_no_lfs_pointer};
 #[cfg(feature = "encode")]
 use crate::classify::Facts;
@@ -20,9 +25,17 @@ pub(crate) struct SourceTensor {
     pub(crate) name: String,
     pub(crate) dtype: DType,
     pub(crate) shape: Vec<usize>,
-    /// Byte range in the shard's file.
-    start: usize,
-    end: usize,
+    place: Place,
+}
+
+/// Where a tensor's bytes come from.
+#[derive(Debug, Clone)]
+enum Place {
+    /// A byte range in the shard's file.
+    File(Range<usize>),
+    /// Quantised tensors, which [`Source::dequantize`] put it in the place of.
+    #[cfg(feature = "encode")]
+    Opened(Box<Opened>),
 }
 
 impl SourceTensor {
@@ -39,7 +52,7 @@ impl SourceTensor {
     /// Length in bytes.
     #[cfg(feature = "encode")]
     pub(crate) fn n_bytes(&self) -> usize {
-        self.end - self.start
+        self.n_elems() * self.dtype.size()
     }
 
     /// Number of elements.
@@ -54,7 +67,7 @@ impl SourceTensor {
 #[derive(Debug)]
 pub(crate) struct SourceShard {
     pub(crate) file_name: String,
-    file: MappedFile,
+    file: Arc<MappedFile>,
     pub(crate) tensors: Vec<SourceTensor>,
     /// The file's own `__metadata__`, such as `format: pt`.
     pub(crate) metadata: BTreeMap<String, String>,
@@ -66,13 +79,27 @@ impl SourceShard {
     }
 
     /// The bytes of one of this shard's tensors.
-    pub(crate) fn bytes(&self, tensor: &SourceTensor) -> &[u8] {
-        self.file.get(tensor.start..tensor.end).unwrap_or_default()
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where a quantised weight cannot be opened.
+    pub(crate) fn bytes(&self, tensor: &SourceTensor) -> Result<Cow<'_, [u8]>> {
+        match &tensor.place {
+            Place::File(range) => Ok(self.file.get(range.clone()).unwrap_or_default().into()),
+            #[cfg(feature = "encode")]
+            Place::Opened(opened) => opened
+                .bytes()
+                .map(Cow::Owned)
+                .map_err(|e| Error::tensor(self.path(), &tensor.name, e)),
+        }
     }
 
     /// Gives the memory of a tensor's bytes back; they can be read again.
     pub(crate) fn forget(&self, tensor: &SourceTensor) {
-        self.file.forget(tensor.start..tensor.end);
+        match &tensor.place {
+            Place::File(range) => self.file.forget(range.clone()),
+            #[cfg(feature = "encode")]
+            Place::Opened(opened) => opened.forget(),
+        }
     }
 }
 
@@ -119,6 +146,44 @@ impl Source {
             .flat_map(|shard| shard.tensors.iter().map(move |tensor| (shard, tensor)))
     }
 
+    /// Puts plain weights of bf16 in the place of quantised ones; their scales and zero points go.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where nothing is quantised, or something with a method that cannot be opened;
+    /// [`Error::Tensor`], [`Error::Header`] where the tensors do not fit each other or a name is taken.
+    #[cfg(feature = "encode")]
+    pub(crate) fn dequantize(&mut self) -> Result<()> {
+        let config = quantized::quantization_of(&self.dir)?;
+        let mut stored = BTreeMap::new();
+        for (shard, tensor) in self.tensors() {
+            if let Place::File(range) = &tensor.place {
+                let part = quantized::StoredPart {
+                    file: Arc::clone(&shard.file),
+                    range: range.clone(),
+                    dtype: tensor.dtype,
+                    shape: tensor.shape.clone(),
+                };
+                stored.insert(tensor.name.clone(), part);
+            }
+        }
+        let mut plan = quantized::plan(&stored, config.as_ref())?;
+        for shard in &mut self.shards {
+            shard.tensors.retain_mut(|tensor| {
+                if let Some(opened) = plan.opened.remove(&tensor.name) {
+                    tracing::debug!(tensor = opened.name, from = tensor.name, "opened");
+                    tensor.name.clone_from(&opened.name);
+                    tensor.dtype = opened.dtype();
+                    tensor.shape.clone_from(&opened.shape);
+                    tensor.place = Place::Opened(Box::new(opened));
+                    return true;
+                }
+                !plan.gone.contains(&tensor.name)
+            });
+        }
+        // The index is of the stored tensors, and was checked.
+        self.check_names().map(drop)
+    }
+
     /// Leaves out what the index says is to be taken from another file: a later shard may lie over earlier ones.
     fn settle_overlays(&mut self) {
         let Some(index) = &self.weights.index else {
@@ -142,7 +207,8 @@ impl Source {
         }
     }
 
-    fn check_index(&self) -> Result<()> {
+    /// The file of every tensor, none in two.
+    fn check_names(&self) -> Result<HashMap<&str, &str>> {
         let mut seen = HashMap::new();
         for (shard, tensor) in self.tensors() {
             if let Some(other) = seen.insert(tensor.name.as_str(), shard.file_name.as_str()) {
@@ -152,12 +218,17 @@ impl Source {
                 });
             }
         }
+        Ok(seen)
+    }
+
+    fn check_index(&self) -> Result<()> {
+        let seen = self.check_names()?;
         let Some(index) = &self.weights.index else {
             return Ok(());
         };
         for (name, file) in &index.weight_map {
             match seen.get(name.as_str()) {
-                Some(found) if found == file => {}
+                Some(found) if *found == file => {}
                 found => {
                     return Err(Error::IndexMismatch {
                         index: self.dir.join(INDEX_FILE_NAME),
@@ -201,13 +272,12 @@ fn open_shard(path: &Path, file_name: &str) -> Result<SourceShard> {
             dtype: entry.dtype,
             shape: entry.shape.clone(),
             // The parser has checked that every range lies in the file, which is mapped.
-            start: entry.range.start as usize,
-            end: entry.range.end as usize,
+            place: Place::File(entry.range.start as usize..entry.range.end as usize),
         })
         .collect();
     Ok(SourceShard {
         file_name: file_name.into(),
-        file,
+        file: Arc::new(file),
         tensors,
         metadata,
     })

@@ -37,6 +37,10 @@ pub struct CompressOptions {
     pub keep: Vec<String>,
     /// Patterns of tensors that are coded although a rule by name keeps them; `keep` goes before.
     pub code: Vec<String>,
+    /// Whether weights of FP8, MXFP4, GPTQ or AWQ are opened: decoded to bf16 and coded like any others. Scales and zero
+    /// points go, and so does the configuration's entry about them: what is decompressed is a plain model of bf16.
+    /// Otherwise quantised tensors are carried bit for bit.
+    pub dequantize: bool,
     /// What happens to tensors that hold NaN or infinity.
     pub non_finite: NonFinite,
     /// Code everything, write nothing.
@@ -58,6 +62,7 @@ impl CompressOptions {
             statistics: None,
             keep: Vec::new(),
             code: Vec::new(),
+            dequantize: false,
             non_finite: NonFinite::Refuse,
             dry_run: false,
         }

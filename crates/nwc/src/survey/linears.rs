@@ -33,7 +33,7 @@ pub fn for_each_linear(
             continue;
         }
         let name = &planned.tensor.name;
-        let mut weights = Array2::from_shape_vec((rows, cols), planned.weights())
+        let mut weights = Array2::from_shape_vec((rows, cols), planned.weights()?)
             .expect("a planned matrix has the tensor's elements");
         if normalized {
             let scales = row_scales(weights.view());

@@ -1,5 +1,6 @@
 //! Which tensor is coded, which is stored as it is, and why.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -39,16 +40,21 @@ pub(crate) struct Planned<'a> {
 }
 
 impl Planned<'_> {
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// # Errors
+    /// [`Error::Tensor`] where a quantised weight cannot be opened.
+    pub(crate) fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         self.shard.bytes(self.tensor)
     }
 
     /// The weights as f32, flat.
-    pub(crate) fn weights(&self) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// As [`Planned::bytes`].
+    pub(crate) fn weights(&self) -> Result<Vec<f32>> {
         // Only codable dtypes are planned for coding.
-        let weights = dtype::to_f32(self.tensor.dtype, self.bytes()).unwrap_or_default();
+        let weights = dtype::to_f32(self.tensor.dtype, &self.bytes()?).unwrap_or_default();
         self.shard.forget(self.tensor);
-        weights
+        Ok(weights)
     }
 }
 
@@ -174,12 +180,12 @@ struct Scan {
 }
 
 fn scan(shard: &SourceShard, tensor: &SourceTensor, non_finite: NonFinite) -> Result<Scan> {
-    let bytes = shard.bytes(tensor);
-    let digest = Digest::of(bytes);
+    let bytes = shard.bytes(tensor)?;
+    let digest = Digest::of(&bytes);
     let values = Values::scan(
         tensor.dtype,
         tensor.shape.last().copied().unwrap_or(1),
-        bytes,
+        &bytes,
     );
     shard.forget(tensor);
     if let (Some((element_idx, value)), NonFinite::Refuse) = (values.first_non_finite, non_finite) {

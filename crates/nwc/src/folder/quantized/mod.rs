@@ -8,18 +8,22 @@
 //! | NVFP4, bitsandbytes, MLX, packed or plain integers | their scales | no, carried |
 
 mod awq;
+mod config;
 mod detect;
 mod fp8;
 mod gptq;
 mod mxfp4;
 mod open;
+mod opened;
 mod packed;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use detect::{Group, Method, detect};
-#[expect(unused_imports, reason = "opening is not offered by compress yet")]
-pub(crate) use open::{Details, Part, open, opened_shape};
+pub(crate) use config::{is_of_quantizing, plain_config, quantization_of};
+pub(crate) use detect::detect;
+use detect::{Group, Method};
+use open::{Details, Part, open, opened_shape};
+pub(crate) use opened::{Opened, StoredPart, plan};
 
 use crate::TensorError;
 
