@@ -30,9 +30,11 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// Uncompressed files that are mentioned, since they take room.
 const MENTIONED_BYTES: u64 = 64 << 20;
 
-#[cfg(feature = "encode")]
 /// Copies what is no weight from `dir` to `out`, sub-folders included, but for the configuration, which
-/// [`write_config`] writes, and without what describes quantised weights where they `is_opened`; gives the digests of all by their keys. Without `out` they are only read.
+/// [`write_config`] writes; gives the digests of all by their keys. Without `out` they are only read.
+///
+/// With `is_opened`, quantised weights are opened: files that describe how they were quantised are left out.
+#[cfg(feature = "encode")]
 pub(crate) fn into_compressed(
     dir: &Path,
     weights: &WeightFiles,
@@ -70,10 +72,10 @@ pub(crate) fn into_compressed(
     Ok(digests)
 }
 
-#[cfg(feature = "encode")]
 /// Copies the configuration, where there is one, with our entry; `bits` as in [`QuantizationEntry`].
 ///
-/// Where the weights `is_opened`, our entry says under `opened` how they were quantised.
+/// With `is_opened`, the entry about quantising moves into ours, under `opened`.
+#[cfg(feature = "encode")]
 pub(crate) fn write_config(dir: &Path, out: &OutputDir, bits: u8, is_opened: bool) -> Result<()> {
     let from = dir.join(CONFIG_NAME);
     if !from.is_file() || len(&from)? > MAX_CONFIG_BYTES {
