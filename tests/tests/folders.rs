@@ -281,3 +281,46 @@ fn what_is_no_weight_is_named() {
     let message = case.refused();
     assert!(message.contains("no tensors"), "{message}");
 }
+
+#[test]
+fn an_index_that_leads_into_a_sub_folder_is_named() {
+    let case = Case::new(&[llama_like()]);
+    fs::create_dir(case.path("original/weights")).unwrap();
+    let [from, to] =
+        ["original", "original/weights"].map(|n| case.path(n).join("model.safetensors"));
+    fs::rename(from, to).unwrap();
+    let index = r#"{"weight_map": {"lm_head.weight": "weights/model.safetensors"}}"#;
+    case.write("model.safetensors.index.json", index);
+    let error = nwc::compress(
+        case.path("original"),
+        case.path("packed"),
+        &case.options,
+        &NoProgress,
+    );
+    let error = error.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("`weights/model.safetensors`"), "{source}");
+}
+
+#[test]
+fn a_tensor_may_have_any_name() {
+    let names = [
+        "",
+        "a b.weight",
+        "line\nbreak.weight",
+        "nul\0.weight",
+        "../up.weight",
+        "w.nwc",
+    ];
+    let tensors = names.iter().enumerate().flat_map(|(i, name)| {
+        let sides: &[usize] = if i % 2 == 0 { &[64, 64] } else { &[8] };
+        [gaussian(name, sides)]
+    });
+    let case = Case::new(&[tensors.collect()]);
+    let restored = case.round_trip();
+    let mut found: Vec<&str> = restored.names().collect();
+    found.sort_unstable();
+    let mut expected = names;
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}

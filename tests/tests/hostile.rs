@@ -85,14 +85,17 @@ fn scales() -> (&'static str, DType, Vec<u8>) {
 fn child() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let (rss, cpu) = (peak_kb(), cpu_ms());
-    let error = Checkpoint::open(Path::new(&dir)).and_then(|checkpoint| {
-        let names: Vec<String> = checkpoint.names().map(str::to_owned).collect();
-        names
-            .iter()
-            .try_for_each(|name| checkpoint.tensor(name).map(drop))
-    });
+    let error = decode_all(Path::new(&dir));
     let text = error.map_or_else(|e| chain(&e), |()| "accepted".into());
     println!("took {} kB, {} ms: {text}", peak_kb() - rss, cpu_ms() - cpu);
+}
+
+fn decode_all(dir: &Path) -> nwc::Result<()> {
+    let checkpoint = Checkpoint::open(dir)?;
+    for name in checkpoint.names() {
+        checkpoint.tensor(name)?;
+    }
+    Ok(())
 }
 
 /// An error with its causes.

@@ -185,6 +185,7 @@ impl TableSet {
         let precision = u32::from(precision);
         // Also checks the precision, before it is used as a shift.
         check_shape(1, 0, precision)?;
+        #[expect(clippy::cast_possible_truncation, reason = "2^16")]
         let n_tables = varint::read_u32(&mut rest, "number of tables", MAX_TABLES as u32)?;
         // A table takes three bytes at least.
         check_room("tables", 3 * u64::from(n_tables), rest)?;

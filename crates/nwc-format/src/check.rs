@@ -230,13 +230,6 @@ fn check_record(
     limits: &Limits,
 ) -> Result<()> {
     let name = record.name.as_str();
-    if name.is_empty() {
-        return Err(Error::record(
-            name,
-            "an empty name",
-            "at least one character",
-        ));
-    }
     limits.check_record(record)?;
     let measured = [("bits", record.bits_estimated), ("nmse", record.nmse)];
     for (what, value) in measured {

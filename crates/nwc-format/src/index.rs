@@ -1,6 +1,7 @@
 //! `model.safetensors.index.json`: which file holds which tensor.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -66,13 +67,17 @@ impl<'de> Visitor<'de> for WeightMapSeed {
             n_entries += 1;
             if n_entries > self.max_entries {
                 map.next_value::<IgnoredAny>()?;
-            } else if files.contains_key(&name) {
-                return Err(de::Error::custom(format_args!(
-                    "key `{name}` is there twice"
-                )));
-            } else {
-                files.insert(name, map.next_value()?);
+                continue;
             }
+            match files.entry(name) {
+                Entry::Vacant(entry) => entry.insert(map.next_value()?),
+                Entry::Occupied(entry) => {
+                    let name = entry.key();
+                    return Err(de::Error::custom(format_args!(
+                        "key `{name}` is there twice"
+                    )));
+                }
+            };
         }
         Ok((files, n_entries))
     }

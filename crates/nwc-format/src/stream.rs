@@ -66,11 +66,11 @@ impl<W: Read + Write + Seek> Stream<W> {
         bytes: &[u8],
     ) -> Result<()> {
         let n_bytes = bytes.len() as u64;
-        if name.is_empty() || name == METADATA_KEY || self.names.contains(name) {
+        if name == METADATA_KEY || self.names.contains(name) {
             return Err(Error::argument(
                 "section name",
                 format!("`{name}`"),
-                "a name that is not empty, not `__metadata__`, and not there yet",
+                "a name that is not `__metadata__` and not there yet",
             ));
         }
         if dtype.n_bytes(shape) != Some(n_bytes) {

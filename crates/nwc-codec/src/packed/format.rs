@@ -121,7 +121,9 @@ impl Tables {
         let planes = modes.into_iter().map(|(mode, value)| match mode {
             CONSTANT => Plane::Constant(value),
             // There are as many tables as coded planes.
-            CODED => tables.next().map_or(Plane::Raw, Plane::Coded),
+            CODED => tables
+                .next()
+                .map_or(Plane::Raw, |table| Plane::Coded(Box::new(table))),
             _ => Plane::Raw,
         });
         Ok(Self {
@@ -147,7 +149,7 @@ impl Tables {
 }
 
 /// The tables of `n_coded` planes, which are all of `bytes`.
-fn read_tables(bytes: &[u8], n_coded: usize) -> Result<Vec<Box<ByteTable>>> {
+fn read_tables(bytes: &[u8], n_coded: usize) -> Result<Vec<ByteTable>> {
     if n_coded == 0 {
         return match bytes.len() {
             0 => Ok(Vec::new()),
@@ -168,9 +170,7 @@ fn read_tables(bytes: &[u8], n_coded: usize) -> Result<Vec<Box<ByteTable>>> {
         });
     }
     let tables = set.tables().iter();
-    tables
-        .map(|table| Ok(Box::new(ByteTable::new(table)?)))
-        .collect()
+    tables.map(|table| Ok(ByteTable::new(table)?)).collect()
 }
 
 fn check(field: &'static str, found: u8, expected: u8) -> Result<()> {

@@ -389,7 +389,7 @@ fn writer_refuses_what_no_reader_would_open() {
     );
     check(
         writer().raw("__metadata__", DType::U8, &[0], &[]),
-        "section name is `__metadata__`, allowed is a name that is not empty, not `__metadata__`, and not there yet",
+        "section name is `__metadata__`, allowed is a name that is not `__metadata__` and not there yet",
     );
     check(
         writer().coded("a", "tensor", &[]),

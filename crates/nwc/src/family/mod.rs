@@ -83,6 +83,10 @@ pub(crate) trait MatrixCoder: fmt::Debug + Send + Sync {
     fn missed_by(&self, totals: &Totals) -> Option<f64>;
 }
 
+/// Role, dtype and most elements of a section.
+#[cfg(feature = "encode")]
+pub(crate) type SectionRoom = (&'static str, DType, usize);
+
 /// What a record and the sections of a coded matrix may say at most: how much room the header needs.
 #[cfg(feature = "encode")]
 #[derive(Debug, Clone, Copy)]
@@ -91,8 +95,8 @@ pub(crate) struct Room {
     pub(crate) family: &'static str,
     /// Names of the parameters that a matrix may have.
     pub(crate) parameters: &'static [&'static str],
-    /// The sections that a `rows` × `cols` matrix may have: role, dtype, and most elements.
-    pub(crate) sections: fn(usize, usize) -> Vec<(&'static str, DType, usize)>,
+    /// The sections that a `rows` × `cols` matrix may have.
+    pub(crate) sections: fn(usize, usize) -> Vec<SectionRoom>,
     /// Codec files.
     pub(crate) n_codecs: usize,
 }

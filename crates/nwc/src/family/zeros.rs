@@ -132,7 +132,7 @@ fn take_runs(mut bytes: &[u8], n: usize) -> Option<(Vec<bool>, &[u8])> {
     while lanes.len() < n {
         let (run, rest) = take_length(bytes)?;
         // Only the first run may be empty: every list of lanes has one form.
-        if run > n - lanes.len() || run == 0 && !(lanes.is_empty() && !is_zero) {
+        if run > n - lanes.len() || (run == 0 && (is_zero || !lanes.is_empty())) {
             return None;
         }
         lanes.resize(lanes.len() + run, is_zero);

@@ -1,16 +1,17 @@
 //! The files of a checkpoint folder that are no weights, and all of its sub-folders: carried along bit for bit.
 
+#[cfg(feature = "encode")]
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use nwc_format::{
-    Digest, DigestBuilder, QuantizationEntry, ShardMetadata, insert_quantization_text,
-    remove_quantization_text,
-};
+use nwc_format::{Digest, DigestBuilder, ShardMetadata, remove_quantization_text};
+#[cfg(feature = "encode")]
+use nwc_format::{QuantizationEntry, insert_quantization_text};
 
 use super::key::path_of;
+#[cfg(feature = "encode")]
 use super::listing::Listing;
 use super::output::OutputDir;
 #[cfg(feature = "encode")]
@@ -28,6 +29,7 @@ const OPENED_KEY: &str = "opened";
 /// A configuration is a text that is read whole; a longer file of that name is carried as it is.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// Uncompressed files that are mentioned, since they take room.
+#[cfg(feature = "encode")]
 const MENTIONED_BYTES: u64 = 64 << 20;
 
 /// Copies what is no weight from `dir` to `out`, sub-folders included, but for the configuration, which

@@ -4,6 +4,7 @@ use half::{bf16, f16};
 use nwc_format::DType;
 
 /// Whether tensors of `dtype` can be coded: the float types that f32 holds exactly.
+#[cfg(feature = "encode")]
 pub(crate) fn is_codable(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }

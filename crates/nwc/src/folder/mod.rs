@@ -3,6 +3,7 @@
 pub(crate) mod carry;
 pub(crate) mod dtype;
 mod key;
+#[cfg(feature = "encode")]
 mod listing;
 mod mapped;
 mod output;

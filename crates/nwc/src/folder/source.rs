@@ -1,7 +1,9 @@
 //! A plain Hugging Face checkpoint folder, opened for reading.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+#[cfg(feature = "encode")]
+use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +72,7 @@ pub(crate) struct SourceShard {
     file: Arc<MappedFile>,
     pub(crate) tensors: Vec<SourceTensor>,
     /// The file's own `__metadata__`, such as `format: pt`.
+    #[cfg(feature = "encode")]
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
@@ -94,10 +97,10 @@ impl SourceShard {
     }
 
     /// Gives the memory of a tensor's bytes back; they can be read again.
+    #[cfg(feature = "encode")]
     pub(crate) fn forget(&self, tensor: &SourceTensor) {
         match &tensor.place {
             Place::File(range) => self.file.forget(range.clone()),
-            #[cfg(feature = "encode")]
             Place::Opened(opened) => opened.forget(),
         }
     }
@@ -260,8 +263,7 @@ fn open_shard(path: &Path, file_name: &str) -> Result<SourceShard> {
     let limits = Limits::default();
 
     let header = Header::parse(&file, n_bytes, &limits).map_err(wrong)?;
-    let metadata = header.metadata().clone();
-    if metadata.contains_key(NWC_KEY) {
+    if header.metadata().contains_key(NWC_KEY) {
         return Err(Error::AlreadyCompressed { path: path.into() });
     }
     let tensors = header
@@ -279,6 +281,7 @@ fn open_shard(path: &Path, file_name: &str) -> Result<SourceShard> {
         file_name: file_name.into(),
         file: Arc::new(file),
         tensors,
-        metadata,
+        #[cfg(feature = "encode")]
+        metadata: header.metadata().clone(),
     })
 }

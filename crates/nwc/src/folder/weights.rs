@@ -50,7 +50,7 @@ impl WeightFiles {
     pub(crate) fn of(dir: &Path) -> Result<Self> {
         let names = names_in(dir)?;
         let all: Vec<&String> = names.iter().filter(|n| is_shard_name(n)).collect();
-        if all.is_empty() {
+        if all.is_empty() && !names.contains(INDEX_FILE_NAME) {
             let is_foreign = |n: &&String| FOREIGN_SUFFIXES.iter().any(|s| n.ends_with(s));
             return Err(match names.iter().find(is_foreign) {
                 Some(found) => Error::OtherWeights {
@@ -110,6 +110,7 @@ impl WeightFiles {
     }
 
     /// Whether the file of that name in the folder itself holds weights that are read, or lists them.
+    #[cfg(feature = "encode")]
     pub(crate) fn has(&self, name: &str) -> bool {
         self.files.iter().any(|file| file == name)
             || (self.index.is_some() && name == INDEX_FILE_NAME)
