@@ -28,8 +28,8 @@ impl Case {
     fn compress(&self) -> nwc::Result<nwc::Inspection> {
         let options = CompressOptions::new(CODEC);
         nwc::compress(
-            &self.path("original"),
-            &self.path("packed"),
+            self.path("original"),
+            self.path("packed"),
             &options,
             &NoProgress,
         )
@@ -53,8 +53,8 @@ impl Case {
     fn decompress_fails(&self) -> String {
         let before = entries(self.dir.path());
         let err = nwc::decompress(
-            &self.path("packed"),
-            &self.path("restored"),
+            self.path("packed"),
+            self.path("restored"),
             &DecodeOptions::default(),
             &NoProgress,
         )
@@ -169,8 +169,7 @@ fn nan_and_infinity_name_file_tensor_and_place() {
         let mut options = CompressOptions::new(CODEC);
         options.non_finite = NonFinite::Keep;
         let out = case.path("packed");
-        let inspection =
-            nwc::compress(&case.path("original"), &out, &options, &NoProgress).unwrap();
+        let inspection = nwc::compress(case.path("original"), &out, &options, &NoProgress).unwrap();
         let tensor = inspection
             .tensors
             .iter()
@@ -196,8 +195,8 @@ fn a_codec_that_is_none_or_of_another_version() {
         fs::write(&file, bytes).unwrap();
         let options = CompressOptions::new(CodecChoice::File(file.clone()));
         let err = nwc::compress(
-            &case.path("original"),
-            &case.path("packed"),
+            case.path("original"),
+            case.path("packed"),
             &options,
             &NoProgress,
         )
@@ -214,16 +213,16 @@ fn compressed_twice_and_plain_decompressed() {
     case.compress().unwrap();
     let options = CompressOptions::new(CODEC);
     let err = nwc::compress(
-        &case.path("packed"),
-        &case.path("again"),
+        case.path("packed"),
+        case.path("again"),
         &options,
         &NoProgress,
     )
     .unwrap_err();
     assert!(matches!(err, Error::AlreadyCompressed { .. }), "{err:?}");
     let err = nwc::decompress(
-        &case.path("original"),
-        &case.path("again"),
+        case.path("original"),
+        case.path("again"),
         &DecodeOptions::default(),
         &NoProgress,
     )
@@ -252,7 +251,7 @@ fn every_flipped_bit_is_detected() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
         fs::write(&path, &damaged).unwrap();
-        match nwc::verify(&case.path("packed"), &DecodeOptions::default(), &NoProgress) {
+        match nwc::verify(case.path("packed"), &DecodeOptions::default(), &NoProgress) {
             Ok(verification) => assert!(!verification.failures.is_empty(), "byte {at}"),
             Err(err) => check_names(&chain(&err), &["packed"]),
         }
@@ -276,7 +275,7 @@ fn a_damaged_carried_file_is_named() {
     fs::write(case.path("packed/tokenizer.json"), "{}").unwrap();
     check_names(&case.decompress_fails(), &["tokenizer.json", "digest"]);
     let verification =
-        nwc::verify(&case.path("packed"), &DecodeOptions::default(), &NoProgress).unwrap();
+        nwc::verify(case.path("packed"), &DecodeOptions::default(), &NoProgress).unwrap();
     assert_eq!(verification.failures.len(), 1);
 }
 
@@ -289,8 +288,8 @@ fn statistics_of_another_model() {
     let mut options = CompressOptions::new(CODEC);
     options.statistics = Some(stats.clone());
     let err = nwc::compress(
-        &case.path("original"),
-        &case.path("packed"),
+        case.path("original"),
+        case.path("packed"),
         &options,
         &NoProgress,
     )
@@ -298,8 +297,8 @@ fn statistics_of_another_model() {
     check_names(&chain(&err), &["stats.safetensors", "0123", "fingerprint"]);
     fs::write(&stats, "x").unwrap();
     let err = nwc::compress(
-        &case.path("original"),
-        &case.path("packed"),
+        case.path("original"),
+        case.path("packed"),
         &options,
         &NoProgress,
     )

@@ -211,7 +211,7 @@ fn embeddings_can_be_kept_and_tied_tensors_are_stored_once() {
 
     let mut options = CompressOptions::new(NEURAL);
     options.embeddings = Embeddings::Keep;
-    let kept = nwc::compress(&original, &dir.path().join("kept"), &options, &NoProgress).unwrap();
+    let kept = nwc::compress(&original, dir.path().join("kept"), &options, &NoProgress).unwrap();
     let stored = [
         coding(&kept, "lm_head.weight"),
         coding(&kept, "model.embed_tokens.weight"),
@@ -241,7 +241,7 @@ fn embeddings_can_be_kept_and_tied_tensors_are_stored_once() {
     );
     let restored = dir.path().join("restored");
     nwc::decompress(
-        &dir.path().join("coded"),
+        dir.path().join("coded"),
         &restored,
         &DecodeOptions::default(),
         &NoProgress,

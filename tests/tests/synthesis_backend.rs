@@ -84,7 +84,7 @@ fn packed(family: &str) -> PathBuf {
 }
 
 fn n_coded(family: &str) -> usize {
-    let inspection = nwc::inspect(&packed(family)).unwrap();
+    let inspection = nwc::inspect(packed(family)).unwrap();
     inspection
         .tensors
         .iter()
@@ -97,7 +97,7 @@ fn the_backend_does_every_synthesis_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let [here, there] = ["here", "there"].map(|name| dir.path().join(name));
     nwc::decompress(
-        &packed("neural"),
+        packed("neural"),
         &here,
         &DecodeOptions::default(),
         &NoProgress,
@@ -105,7 +105,7 @@ fn the_backend_does_every_synthesis_and_nothing_else() {
     .unwrap();
     let backend = Arc::new(Watching::default());
     let options = DecodeOptions::on(backend.clone());
-    nwc::decompress(&packed("neural"), &there, &options, &NoProgress).unwrap();
+    nwc::decompress(packed("neural"), &there, &options, &NoProgress).unwrap();
     assert_eq!(folder_bytes(&here), folder_bytes(&there));
     let n_loaded = backend.n_loaded.load(Ordering::Relaxed);
     assert_eq!(n_loaded, 2, "the file's two codecs, once each");
@@ -116,7 +116,7 @@ fn the_backend_does_every_synthesis_and_nothing_else() {
 fn a_trellis_needs_no_backend() {
     let backend = Arc::new(Watching::default());
     let options = DecodeOptions::on(backend.clone());
-    let verification = nwc::verify(&packed("trellis"), &options, &NoProgress).unwrap();
+    let verification = nwc::verify(packed("trellis"), &options, &NoProgress).unwrap();
     assert!(verification.failures.is_empty());
     assert_eq!(backend.n_loaded.load(Ordering::Relaxed), 0);
 }
@@ -127,14 +127,14 @@ fn weights_that_are_rounded_otherwise_verify() {
         off_by: 1e-3,
         ..Watching::default()
     }));
-    let verification = nwc::verify(&packed("neural"), &options, &NoProgress).unwrap();
+    let verification = nwc::verify(packed("neural"), &options, &NoProgress).unwrap();
     assert!(
         verification.failures.is_empty(),
         "{:?}",
         verification.failures
     );
-    let checkpoint = Checkpoint::open_with(&packed("neural"), &options).unwrap();
-    let plain = Checkpoint::open(&packed("neural")).unwrap();
+    let checkpoint = Checkpoint::open_with(packed("neural"), &options).unwrap();
+    let plain = Checkpoint::open(packed("neural")).unwrap();
     let name = "model.layers.0.mlp.up_proj.weight";
     assert_ne!(
         checkpoint.tensor(name).unwrap(),
@@ -148,7 +148,7 @@ fn a_device_that_fails_is_an_error_that_names_tensor_or_codec() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         let options = DecodeOptions::on(Arc::new(Failing { when_loaded }));
-        let error = nwc::decompress(&packed("neural"), &out, &options, &NoProgress).unwrap_err();
+        let error = nwc::decompress(packed("neural"), &out, &options, &NoProgress).unwrap_err();
         assert!(
             matches!(error, Error::Tensor { .. } | Error::Codec { .. }),
             "{error:?}"
@@ -161,7 +161,7 @@ fn a_device_that_fails_is_an_error_that_names_tensor_or_codec() {
         }
         assert!(text.ends_with("synthesis: out of memory"), "{text}");
         assert!(!out.exists(), "nothing is left behind");
-        let verification = nwc::verify(&packed("neural"), &options, &NoProgress).unwrap();
+        let verification = nwc::verify(packed("neural"), &options, &NoProgress).unwrap();
         assert_eq!(verification.failures.len(), n_coded("neural"));
     }
 }

@@ -190,7 +190,9 @@ fn without_a_rate_the_trellis_takes_about_4_bits() {
 #[test]
 fn wrong_arguments_are_refused() {
     let case = Case::new();
-    let compress = |args: &[&str]| [&["compress", "model", "b"], args].concat();
+    fn compress<'a>(args: &[&'a str]) -> Vec<&'a str> {
+        [&["compress", "model", "b"], args].concat()
+    }
     let said = case.misused(&compress(&["--lambda", "31"]));
     assert!(said.contains("31") && said.contains("10000"), "{said}");
     let said = case.misused(&compress(&["--lambda", "30", "--bpw", "4"]));

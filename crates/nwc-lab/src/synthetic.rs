@@ -272,7 +272,7 @@ mod tests {
         assert!(bytes("a") == bytes("b") && bytes("a") != bytes("c"));
         assert!(run(&flags("a", 1)).is_err(), "nothing is overwritten");
 
-        let checkpoint = nwc::Checkpoint::open(&dir.path().join("a")).unwrap();
+        let checkpoint = nwc::Checkpoint::open(dir.path().join("a")).unwrap();
         let gate = checkpoint
             .tensor("model.layers.1.mlp.gate_proj.weight")
             .unwrap();

@@ -75,18 +75,16 @@ pub enum Error {
         tensor: String,
     },
     /// The index and a shard disagree.
-    #[error("tensor {tensor}: {} says {in_index}, {} says {in_shard}", index.display(), shard.display())]
+    #[error("tensor {tensor}: {} places it in {}, it was found {found}", index.display(), shard.display())]
     IndexMismatch {
         /// The index.
         index: PathBuf,
-        /// The shard.
+        /// The shard that the index names.
         shard: PathBuf,
         /// The tensor they disagree about.
         tensor: String,
-        /// What the index says.
-        in_index: String,
-        /// What the shard says.
-        in_shard: String,
+        /// Where the tensor is.
+        found: String,
     },
     /// A safetensors header that cannot be used.
     #[error("{}: {detail}", path.display())]

@@ -60,7 +60,7 @@ pub(super) fn step_for(model: &Path, bits: f64) -> Result<f64> {
     let mut samples = Samples::default();
     nwc::for_each_linear(model, true, |_, weights| {
         samples.add(weights.view());
-        Ok(())
+        anyhow::Ok(())
     })?;
     samples.step_for(bits)
 }

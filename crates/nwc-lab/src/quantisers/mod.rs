@@ -125,25 +125,12 @@ pub(crate) fn nmse(weights: ArrayView2<'_, f32>, reconstruction: ArrayView2<'_, 
     if energy > 0.0 { error / energy } else { 0.0 }
 }
 
-/// As `nwc::for_each_linear`, with an error of any kind, which then names the tensor.
+/// As `nwc::for_each_linear` without normalisation; an error of `each` names the tensor.
 pub(crate) fn for_each_linear(
     model: &Path,
     mut each: impl FnMut(&str, Array2<f32>) -> Result<()>,
 ) -> Result<()> {
-    let mut failed = None;
-    let walked = nwc::for_each_linear(model, false, |name, weights| {
-        each(name, weights).map_err(|error| {
-            // Only ends the walk; what is returned is the error itself.
-            let stop = nwc::Error::NoSuchTensor {
-                path: model.into(),
-                tensor: name.into(),
-            };
-            failed = Some(error.context(format!("cannot quantise {name}")));
-            stop
-        })
-    });
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(walked?),
-    }
+    nwc::for_each_linear(model, false, |name, weights| {
+        each(name, weights).with_context(|| format!("cannot quantise {name}"))
+    })
 }

@@ -237,10 +237,9 @@ impl Source {
                         index: self.dir.join(INDEX_FILE_NAME),
                         shard: self.dir.join(file),
                         tensor: name.clone(),
-                        in_index: format!("it is in {file}"),
-                        in_shard: match found {
-                            Some(other) => format!("it is in {other}"),
-                            None => "there is none".into(),
+                        found: match found {
+                            Some(other) => format!("in {other}"),
+                            None => "nowhere".into(),
                         },
                     });
                 }

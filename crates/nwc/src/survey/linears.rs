@@ -16,11 +16,11 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error`] names file and tensor; whatever `each` returns ends the walk.
-pub fn for_each_linear(
+pub fn for_each_linear<E: From<Error>>(
     dir: impl AsRef<Path>,
     normalized: bool,
-    mut each: impl FnMut(&str, Array2<f32>) -> Result<()>,
-) -> Result<()> {
+    mut each: impl FnMut(&str, Array2<f32>) -> Result<(), E>,
+) -> Result<(), E> {
     let source = Source::open(dir.as_ref())?;
     let plan = Plan::new(
         &source,

@@ -89,7 +89,7 @@ fn training_data(dir: &Path, preset: &str) -> anyhow::Result<TrainingData> {
     let mut matrices = Vec::new();
     nwc::for_each_linear(dir, !is_paper, |_, weights| {
         matrices.push(weights);
-        Ok(())
+        anyhow::Ok(())
     })?;
     let data = TrainingData::from_matrices(matrices)?;
     Ok(if is_paper { data.standardized()? } else { data })
