@@ -151,7 +151,7 @@ fn precision<'a>(densities: impl Iterator<Item = &'a [f64]>) -> u32 {
     }
 }
 
-/// The table of those symbols that are worth a unit of mass.
+/// The table of those symbols that are worth a unit of mass, as many as the precision can tell apart.
 fn trimmed(first: i32, pmf: &[f64], precision: u32) -> Result<CdfTable> {
     let worth = 0.5 / f64::from(1_u32 << precision);
     let is_worth = |&mass: &f64| mass >= worth;
@@ -160,6 +160,10 @@ fn trimmed(first: i32, pmf: &[f64], precision: u32) -> Result<CdfTable> {
         .iter()
         .rposition(is_worth)
         .map_or(pmf.len(), |last| last + 1);
+    // A table that few weights use may be wider than what the precision, set by the others, can tell apart: the
+    // escape takes its ends.
+    let excess = (end - start).saturating_sub((1 << precision) - 1);
+    let (start, end) = (start + excess / 2, end - excess.div_ceil(2));
     Ok(CdfTable::from_pmf(
         &pmf[start..end],
         first + start as i32,

@@ -347,10 +347,10 @@ esac
         let path = |name: &str| dir.path().join(name);
         fs::create_dir(path("model")).unwrap();
         fs::write(path("model/config.json"), "{}").unwrap();
-        let weights = sample::gaussian(64, 32, 1);
+        let weights = sample::gaussian(128, 128, 1);
         let tensor = (
             "model.layers.0.mlp.up_proj.weight",
-            &[64, 32][..],
+            &[128, 128][..],
             weights.as_slice().unwrap(),
         );
         shard::write_f32(&path("model/model.safetensors"), &[tensor]);
