@@ -62,8 +62,7 @@ impl EntropyScalar {
         Self::with_col_factors(row_steps, vec![1.0; n_cols])
     }
 
-    /// As [`EntropyScalar::new`], each step times the factor of its column: what
-    /// [`StepFactors`](crate::StepFactors) gives.
+    /// As [`EntropyScalar::new`], each step times the factor of its column.
     ///
     /// # Errors
     /// [`Error::OutOfRange`](crate::Error::OutOfRange) where a step, a factor or a product of the two is not

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::ops::Range;
 
 use safetensors::tensor::{Metadata, TensorInfo};
-use serde::de::DeserializeSeed;
 
+use crate::json::count_outside_strings;
 use crate::layout::{HEADER_ALIGNMENT, LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY, PADDING};
-use crate::raw::{HeaderSeed, RawHeader};
+use crate::raw::RawHeader;
 use crate::{DType, Error, Limits, Result};
 
 /// One tensor of a safetensors file.
@@ -145,18 +145,14 @@ impl Header {
     /// `header` is the length prefix and the header, no more.
     fn from_bytes(header: &[u8], file_bytes: u64, limits: &Limits) -> Result<Self> {
         let json = header.get(LENGTH_BYTES..).unwrap_or(&[]);
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let seed = HeaderSeed {
-            max_tensors: limits.max_tensors,
-        };
-        let raw = seed
-            .deserialize(&mut deserializer)
-            .and_then(|raw| deserializer.end().map(|()| raw))
-            .map_err(|source| Error::Json {
-                what: "the safetensors header".into(),
-                source,
-            })?;
-        limits.check_tensors("tensors in the header", raw.n_entries)?;
+        // Each tensor is an object, the header another, and so is the metadata where there is any.
+        let n_objects = count_outside_strings(json, b'{').saturating_sub(2);
+        limits.check_tensors("tensors in the header", n_objects)?;
+        let raw: RawHeader = serde_json::from_slice(json).map_err(|source| Error::Json {
+            what: "the safetensors header".into(),
+            source,
+        })?;
+        limits.check_tensors("tensors in the header", raw.entries.len())?;
         Self::from_raw(raw, header.len() as u64, file_bytes, limits)
     }
 

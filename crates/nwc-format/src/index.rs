@@ -1,16 +1,14 @@
 //! `model.safetensors.index.json`: which file holds which tensor.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::check::is_relative_path;
 use crate::header::Header;
+use crate::json::{Strings, count_outside_strings};
 use crate::layout::{PARAMETERS_KEY, SHARD_SUFFIX};
 use crate::{Error, INDEX_FILE_NAME, Limits, Result, ShardMetadata};
 
@@ -34,55 +32,6 @@ struct IndexJson<'a> {
     weight_map: &'a RawValue,
 }
 
-/// Reads a map of which at most so many entries are kept, and the number of all.
-struct WeightMapSeed {
-    max_entries: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for WeightMapSeed {
-    type Value = (BTreeMap<String, String>, usize);
-
-    fn deserialize<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> std::result::Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for WeightMapSeed {
-    type Value = (BTreeMap<String, String>, usize);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of file names")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(
-        self,
-        mut map: A,
-    ) -> std::result::Result<Self::Value, A::Error> {
-        let mut files = BTreeMap::new();
-        let mut n_entries = 0;
-        while let Some(name) = map.next_key::<String>()? {
-            n_entries += 1;
-            if n_entries > self.max_entries {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            match files.entry(name) {
-                Entry::Vacant(entry) => entry.insert(map.next_value()?),
-                Entry::Occupied(entry) => {
-                    let name = entry.key();
-                    return Err(de::Error::custom(format_args!(
-                        "key `{name}` is there twice"
-                    )));
-                }
-            };
-        }
-        Ok((files, n_entries))
-    }
-}
-
 impl ModelIndex {
     /// Reads an index; keys other than `metadata` and `weight_map` are ignored, as every reader does.
     ///
@@ -102,10 +51,7 @@ impl ModelIndex {
             source,
         };
         let json: IndexJson<'_> = serde_json::from_slice(bytes).map_err(wrong)?;
-        let seed = WeightMapSeed {
-            max_entries: limits.max_index_entries,
-        };
-        let (weight_map, n_entries) = seed.deserialize(json.weight_map).map_err(wrong)?;
+        let n_entries = count_outside_strings(json.weight_map.get().as_bytes(), b':');
         if n_entries > limits.max_index_entries {
             return Err(Error::limit(
                 "number of tensors in the index",
@@ -113,9 +59,11 @@ impl ModelIndex {
                 limits.max_index_entries as u64,
             ));
         }
+        let weight_map: Strings<{ usize::MAX }> =
+            serde_json::from_str(json.weight_map.get()).map_err(wrong)?;
         let index = Self {
             metadata: json.metadata.unwrap_or_default(),
-            weight_map,
+            weight_map: weight_map.0,
         };
         index.check_names()?;
         Ok(index)

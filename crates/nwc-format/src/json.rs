@@ -1,6 +1,7 @@
 //! JSON values that are bounded while they are read, and numbers that come back to the last bit.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -115,10 +116,14 @@ impl<'de, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for UniqueMap<
                     if unique.len() == MAX {
                         return Err(de::Error::custom(format_args!("more than {MAX} keys")));
                     }
-                    if unique.insert(key.clone(), value).is_some() {
-                        return Err(de::Error::custom(format_args!(
-                            "key `{key}` is there twice"
-                        )));
+                    match unique.entry(key) {
+                        Entry::Vacant(entry) => _ = entry.insert(value),
+                        Entry::Occupied(entry) => {
+                            return Err(de::Error::custom(format_args!(
+                                "key `{}` is there twice",
+                                entry.key()
+                            )));
+                        }
                     }
                 }
                 Ok(UniqueMap(unique))
@@ -126,6 +131,17 @@ impl<'de, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for UniqueMap<
         }
         deserializer.deserialize_map(UniqueVisitor(PhantomData))
     }
+}
+
+/// How often `what` is in a JSON text outside of its strings: what a text holds is known before room is made for it.
+pub(crate) fn count_outside_strings(json: &[u8], what: u8) -> usize {
+    let (mut n, mut is_string, mut is_escaped) = (0, false, false);
+    for &byte in json {
+        n += usize::from(byte == what && !is_string);
+        is_string ^= byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+    }
+    n
 }
 
 #[cfg(test)]
@@ -142,6 +158,13 @@ mod tests {
             let back: Number = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(back.0.to_bits(), value.to_bits());
         }
+    }
+
+    #[test]
+    fn strings_are_not_counted() {
+        let text = br#"{"a{":{"b\"{\\":{}},"c\\":"}{"}"#;
+        assert_eq!(count_outside_strings(text, b'{'), 3);
+        assert_eq!(count_outside_strings(text, b':'), 3);
     }
 
     #[track_caller]

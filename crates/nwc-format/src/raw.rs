@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use crate::json::{Shape, Strings};
 use crate::layout::{MAX_METADATA, METADATA_KEY};
@@ -11,10 +11,7 @@ use crate::layout::{MAX_METADATA, METADATA_KEY};
 /// A header as JSON says it, in file order.
 #[derive(Default)]
 pub(crate) struct RawHeader {
-    /// The first of the tensors, no more than were allowed.
     pub(crate) entries: Vec<(String, RawEntry)>,
-    /// Number of all tensors.
-    pub(crate) n_entries: usize,
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
@@ -25,23 +22,15 @@ pub(crate) struct RawEntry {
     pub(crate) data_offsets: (u64, u64),
 }
 
-/// Reads a header of which at most so many tensors are kept.
-pub(crate) struct HeaderSeed {
-    pub(crate) max_tensors: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for HeaderSeed {
-    type Value = RawHeader;
-
-    fn deserialize<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> std::result::Result<RawHeader, D::Error> {
-        deserializer.deserialize_map(self)
+impl<'de> Deserialize<'de> for RawHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
     }
 }
 
-impl<'de> Visitor<'de> for HeaderSeed {
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
     type Value = RawHeader;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,20 +45,12 @@ impl<'de> Visitor<'de> for HeaderSeed {
         // Serde's maps let the last of two equal keys win, which lets one file have two readings.
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            let is_metadata = name == METADATA_KEY;
-            if !is_metadata {
-                raw.n_entries += 1;
-                if raw.n_entries > self.max_tensors {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            }
             if !seen.insert(name.clone()) {
                 return Err(de::Error::custom(format_args!(
                     "name `{name}` is there twice"
                 )));
             }
-            if is_metadata {
+            if name == METADATA_KEY {
                 let metadata: Option<Strings<MAX_METADATA>> = map.next_value()?;
                 raw.metadata = metadata.unwrap_or_default().0;
             } else {

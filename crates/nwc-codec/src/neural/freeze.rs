@@ -34,7 +34,7 @@ pub struct SymbolHistogram {
 /// Symbols beyond [`MAX_TABLE_SYMBOL`] are left out.
 ///
 /// # Errors
-/// [`Error::Shape`] where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`].
+/// [`Error::Shape`](crate::Error::Shape) where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`](crate::Error::Level).
 pub fn count_symbols(
     config: &CodecConfig,
     symbols: ArrayView2<'_, i32>,
@@ -75,7 +75,7 @@ pub fn count_symbols(
 /// in the table would cost more than escaping them are left to the escape.
 ///
 /// # Errors
-/// [`Error::Entropy`] where a histogram has too many symbols for the precision.
+/// [`Error::Entropy`](crate::Error::Entropy) where a histogram has too many symbols for the precision.
 pub fn freeze_from_counts(histograms: &[SymbolHistogram]) -> Result<TableSet> {
     let mut tables = Vec::with_capacity(histograms.len());
     for histogram in histograms {
@@ -117,7 +117,7 @@ fn worth_a_place(counts: &[u64], total: u64) -> Range<usize> {
 /// consecutive symbols; what they lack to one is the escape's.
 ///
 /// # Errors
-/// [`Error::Entropy`] where a function is not one: a negative number, NaN, too many symbols.
+/// [`Error::Entropy`](crate::Error::Entropy) where a function is not one: a negative number, NaN, too many symbols.
 pub fn freeze_from_pmf(
     config: &CodecConfig,
     mut pmf: impl FnMut(usize, usize, usize) -> (i32, Vec<f64>),
