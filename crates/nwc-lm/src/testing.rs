@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::checkpoint::CheckpointWeights;
 use crate::config::ModelConfig;
 use crate::weights::{MemoryWeights, WeightTensor};
 
@@ -15,25 +16,30 @@ pub(crate) struct Fixture {
     pub(crate) output: WeightTensor,
 }
 
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/lm")
+}
+
+fn description(name: &str) -> Value {
+    let text = std::fs::read_to_string(fixtures().join(format!("{name}.json"))).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// A folder with the checkpoint `fixtures/lm/{name}.safetensors` and its configuration.
+pub(crate) fn folder(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let shard = dir.path().join("model.safetensors");
+    std::fs::copy(fixtures().join(format!("{name}.safetensors")), shard).unwrap();
+    let config = description(name)["config"].to_string();
+    std::fs::write(dir.path().join("config.json"), config).unwrap();
+    dir
+}
+
 /// Reads `fixtures/lm/{name}.json` and `.safetensors`.
 pub(crate) fn fixture(name: &str) -> Fixture {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/lm");
-    let described = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
-    let described: Value = serde_json::from_str(&described).unwrap();
-    let shard = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
-    let mut weights = MemoryWeights::default();
-    for (name, tensor) in safetensors::SafeTensors::deserialize(&shard)
-        .unwrap()
-        .iter()
-    {
-        assert_eq!(tensor.dtype(), safetensors::Dtype::F32, "{name}");
-        let values = tensor.data().as_chunks().0.iter();
-        let tensor = WeightTensor {
-            shape: tensor.shape().to_vec(),
-            data: values.map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-        };
-        weights.tensors.insert(name.to_owned(), tensor);
-    }
+    let described = description(name);
+    let checkpoint = CheckpointWeights::open(folder(name).path()).unwrap();
+    let mut weights = MemoryWeights::read(&checkpoint).unwrap();
     let output = weights.tensors.remove("fixture.output").unwrap();
     let tokens = described["tokens"].as_array().unwrap();
     Fixture {

@@ -39,6 +39,23 @@ pub struct MemoryWeights {
     pub tensors: BTreeMap<String, WeightTensor>,
 }
 
+impl MemoryWeights {
+    /// All tensors of `source`.
+    ///
+    /// # Errors
+    /// As [`WeightSource::tensor`].
+    pub fn read(source: &dyn WeightSource) -> Result<Self> {
+        let names = source.names().into_iter();
+        let tensors = names.map(|name| {
+            let tensor = source.tensor(&name)?;
+            Ok((name, tensor))
+        });
+        Ok(Self {
+            tensors: tensors.collect::<Result<_>>()?,
+        })
+    }
+}
+
 impl WeightSource for MemoryWeights {
     fn names(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()

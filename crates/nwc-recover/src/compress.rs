@@ -245,6 +245,7 @@ impl Coded {
 
 fn not_coded(linear: &str, source: nwc::Error) -> Error {
     let linear = linear.into();
+    let source = Box::new(source);
     Error::Coding { linear, source }
 }
 

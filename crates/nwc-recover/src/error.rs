@@ -24,7 +24,7 @@ pub enum Error {
         /// The linear's weight name.
         linear: String,
         /// What the coder says.
-        source: nwc::Error,
+        source: Box<nwc::Error>,
     },
     /// The coder gave back a matrix of another shape.
     #[error(

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use ndarray::Array2;
-use nwc_lm::{LanguageModel, MemoryWeights, ModelConfig, WeightTensor, generate};
-use safetensors::SafeTensors;
+use nwc_lm::{CheckpointWeights, LanguageModel, MemoryWeights, ModelConfig, generate};
 use serde_json::Value;
 
 use crate::blocks::QuantizedLinear;
@@ -26,18 +25,12 @@ pub(crate) fn fixture(name: &str) -> Fixture {
     let described: Value = serde_json::from_str(&described).unwrap();
     let config_json = described["config"].to_string();
     let shard = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
-    let mut weights = MemoryWeights::default();
-    for (name, tensor) in SafeTensors::deserialize(&shard).unwrap().iter() {
-        let values = tensor.data().as_chunks().0.iter();
-        let tensor = WeightTensor {
-            shape: tensor.shape().to_vec(),
-            data: values.map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-        };
-        weights.tensors.insert(name.to_owned(), tensor);
-    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("model.safetensors"), &shard).unwrap();
+    let checkpoint = CheckpointWeights::open(dir.path()).unwrap();
     Fixture {
         config: ModelConfig::from_json(&config_json).unwrap(),
-        weights,
+        weights: MemoryWeights::read(&checkpoint).unwrap(),
         config_json,
         shard,
     }

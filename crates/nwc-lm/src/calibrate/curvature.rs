@@ -50,9 +50,7 @@ impl Curvatures {
                     };
                     let device = linear.effective_weight()?.device();
                     let inverse = damped_inverse(&from_matrix(&hessian, device)?)?;
-                    inverses
-                        .entry(&info.input_key)
-                        .insert_entry(inverse.shallow_clone());
+                    inverses.insert(&info.input_key, inverse.shallow_clone());
                     inverse
                 }
             };

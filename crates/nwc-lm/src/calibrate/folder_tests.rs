@@ -1,22 +1,9 @@
 //! Statistics of a checkpoint folder, into a file.
 
+use super::tests::{OPTIONS, ignore};
 use super::*;
 use crate::device::Device;
-use crate::model::Residency;
-use crate::testing::fixture;
-
-/// A folder with the fixture's checkpoint.
-fn folder(name: &str) -> tempfile::TempDir {
-    let fixtures = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/lm");
-    let dir = tempfile::tempdir().unwrap();
-    let shard = dir.path().join("model.safetensors");
-    std::fs::copy(fixtures.join(format!("{name}.safetensors")), shard).unwrap();
-    let described = std::fs::read_to_string(fixtures.join(format!("{name}.json"))).unwrap();
-    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
-    let config = described["config"].to_string();
-    std::fs::write(dir.path().join("config.json"), config).unwrap();
-    dir
-}
+use crate::testing::folder;
 
 #[test]
 fn a_folder_gives_a_statistics_file_and_an_interrupted_run_continues() {
@@ -28,7 +15,7 @@ fn a_folder_gives_a_statistics_file_and_an_interrupted_run_continues() {
     };
     let mut steps = Vec::new();
     let report = run(&whole, &mut |step| steps.push(step)).unwrap();
-    assert_eq!(steps[0], CalibrationStep::Generation(1, 8));
+    assert_eq!(steps[0], CalibrationStep::Generation(2, 8));
     assert_eq!(steps.last(), Some(&CalibrationStep::Fisher(2, 2)));
     assert_eq!(report.hessian_n_tokens, 3 * 8);
 

@@ -6,7 +6,6 @@ use ndarray::Array2;
 use tch::{Kind, Tensor};
 
 use super::*;
-use crate::device::Device;
 use crate::model::{ModelOptions, Residency};
 use crate::tensors::to_matrix;
 use crate::testing::{Fixture, fixture};
@@ -56,7 +55,7 @@ impl StatisticsSink for Collected {
     }
 }
 
-const OPTIONS: CalibrationOptions = CalibrationOptions {
+pub(super) const OPTIONS: CalibrationOptions = CalibrationOptions {
     hessian_window: 8,
     hessian_n_windows: 3,
     fisher_window: 6,
@@ -66,7 +65,7 @@ const OPTIONS: CalibrationOptions = CalibrationOptions {
     activation_bytes: 1 << 20,
 };
 
-fn ignore(_: CalibrationStep) {}
+pub(super) fn ignore(_: CalibrationStep) {}
 
 fn run(model: &LanguageModel<'_>, tokens: &[u32], options: &CalibrationOptions) -> Collected {
     let mut sink = Collected::default();

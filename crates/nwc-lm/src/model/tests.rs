@@ -200,7 +200,7 @@ fn refuses_wrong_shapes_missing_tensors_and_nan() {
         base: &weights,
         replaced: [(name.to_owned(), short)].into(),
     };
-    assert!(matches!(run(&short), Err(Error::WeightSource { .. })));
+    assert!(matches!(run(&short), Err(Error::TensorLength { .. })));
     let mut thin = weights.clone();
     thin.tensors.remove(name);
     assert!(matches!(run(&thin), Err(Error::MissingTensor { name: missing }) if missing == name));

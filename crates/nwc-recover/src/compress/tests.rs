@@ -64,6 +64,12 @@ impl Case {
             n_states: 4,
         });
         options.statistics = Some(statistics);
+        // The matrices are smaller than what is coded of itself.
+        let linears = match name {
+            "llama" => "*_proj.weight",
+            _ => "*.c_*.weight",
+        };
+        options.code = vec![linears.into()];
         Self {
             dir,
             tokens,
@@ -78,7 +84,7 @@ impl Case {
         recover.blocks.learning_rate = 1e-3;
         recover.scales.window = 16;
         recover.scales.n_train_windows = 16;
-        recover.scales.learning_rate = 1e-2;
+        recover.scales.learning_rate = 3e-3;
         let out = self.dir.path().join(format!("{stages:?}"));
         let model = self.dir.path().join("model");
         compress(

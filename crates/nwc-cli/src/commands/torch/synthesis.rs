@@ -47,13 +47,13 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let [here, there] = ["here", "there"].map(|name| dir.path().join(name));
             nwc::decompress(
-                &packed(family),
+                packed(family),
                 &here,
                 &DecodeOptions::default(),
                 &NoProgress,
             )
             .unwrap();
-            nwc::decompress(&packed(family), &there, &options, &NoProgress).unwrap();
+            nwc::decompress(packed(family), &there, &options, &NoProgress).unwrap();
             let [here, there] = [here, there].map(|dir| Checkpoint::open(&dir).unwrap());
             for name in here.names() {
                 let info = here.info(name).unwrap();
@@ -73,7 +73,7 @@ mod tests {
                     assert!((a - b).abs() <= tolerance, "{name}: {b}, not {a}");
                 }
             }
-            let verification = nwc::verify(&packed(family), &options, &NoProgress).unwrap();
+            let verification = nwc::verify(packed(family), &options, &NoProgress).unwrap();
             assert!(
                 verification.failures.is_empty(),
                 "{:?}",
