@@ -169,6 +169,9 @@ pub enum Error {
     /// Recovery between the coding of linears failed.
     #[error("recovery failed")]
     Recovery(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// [`Progress::is_cancelled`](crate::Progress::is_cancelled) said so; nothing is left behind.
+    #[error("cancelled")]
+    Cancelled,
     /// The caller asked for something that cannot be.
     #[error("{argument} is {found}, allowed: {allowed}")]
     Argument {
@@ -217,6 +220,32 @@ impl From<nwc_codec::trellis::Error> for TensorError {
 }
 
 impl Error {
+    /// The name of the variant: what bindings name their exceptions by.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "Io",
+            Self::OutputExists { .. } => "OutputExists",
+            Self::NotAFile { .. } => "NotAFile",
+            Self::NotACheckpoint { .. } => "NotACheckpoint",
+            Self::NotCompressed { .. } => "NotCompressed",
+            Self::AlreadyCompressed { .. } => "AlreadyCompressed",
+            Self::MissingShard { .. } => "MissingShard",
+            Self::IndexMismatch { .. } => "IndexMismatch",
+            Self::Header { .. } => "Header",
+            Self::Json { .. } => "Json",
+            Self::Container { .. } => "Container",
+            Self::FileDigest { .. } => "FileDigest",
+            Self::NonFinite { .. } => "NonFinite",
+            Self::NoSuchTensor { .. } => "NoSuchTensor",
+            Self::Tensor { .. } => "Tensor",
+            Self::Codec { .. } => "Codec",
+            Self::Statistics { .. } => "Statistics",
+            Self::Recovery(_) => "Recovery",
+            Self::Cancelled => "Cancelled",
+            Self::Argument { .. } => "Argument",
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {
             action,

@@ -36,7 +36,9 @@ mod statistics;
 #[cfg(feature = "encode")]
 mod survey;
 
-pub use decode::{Checkpoint, TensorInfo, Verification, decompress, inspect, verify};
+pub use decode::{
+    Checkpoint, ShardInfo, TensorInfo, TensorReader, Verification, decompress, inspect, verify,
+};
 #[cfg(feature = "encode")]
 pub use encode::{CodedLinear, LinearCoder, Recover, Recovered, compress, compress_recovered};
 pub use error::{Error, Result, TensorError};

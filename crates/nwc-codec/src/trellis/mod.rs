@@ -88,6 +88,6 @@ pub use reconstruction::Reconstruction;
 pub use scale_prediction::{ScaleLogs, ScalePrediction};
 pub use scales::TensorScales;
 pub use steps::{D_FLOOR, FISHER_FLOOR, StepAllocation, StepBasis, StepFactors};
-pub use stream::{check_substreams, decode, encode, ideal_bits, n_substreams};
+pub use stream::{StoredPanels, check_substreams, decode, encode, ideal_bits, n_substreams};
 pub use symbols::TrellisSymbols;
 pub use viterbi::{Branches, Viterbi};

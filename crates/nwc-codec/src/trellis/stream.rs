@@ -110,29 +110,91 @@ pub fn decode(
     parallelism: Parallelism,
 ) -> Result<()> {
     let (rows, cols) = weights.dim();
-    scales.validate_for(rows, cols)?;
-    check_substreams(substreams.len(), rows, cols)?;
-    let columns = substream_columns(rows, cols);
-    let mut jobs = Vec::with_capacity(columns.len());
+    let panels = StoredPanels::new(scales, substreams, rows, cols)?;
+    let mut jobs = Vec::with_capacity(panels.columns().len());
     let mut rest = weights;
-    for (substream, cols) in columns.into_iter().enumerate() {
+    for (panel, cols) in panels.columns().iter().enumerate() {
         let (part, right) = rest.split_at(Axis(1), cols.len());
-        jobs.push((substream, cols, part));
+        jobs.push((panel, part));
         rest = right;
     }
-    let row_factors = scales.row_factors();
-    let col_factors = scales.col_factors();
-    let decode = |(substream, cols, part): (usize, Range<usize>, ArrayViewMut2<'_, f32>)| {
-        let factors = Factors {
-            rows: &row_factors,
-            cols: &col_factors,
-        };
-        decode_substream(codec, scales, &factors, substreams[substream], cols, part)
-            .map_err(|source| Error::Substream { substream, source })
-    };
+    let decode =
+        |(panel, part): (usize, ArrayViewMut2<'_, f32>)| panels.decode(codec, scales, panel, part);
     match parallelism {
         Parallelism::Serial => jobs.into_iter().try_for_each(decode),
         Parallelism::Rayon => jobs.into_par_iter().try_for_each(decode),
+    }
+}
+
+/// The substreams of one matrix, each a panel of whole columns that decodes by itself.
+#[derive(Debug)]
+pub struct StoredPanels<'a> {
+    substreams: Vec<&'a [u8]>,
+    columns: Vec<Range<usize>>,
+    row_factors: Vec<f32>,
+    col_factors: Vec<f32>,
+}
+
+impl<'a> StoredPanels<'a> {
+    /// The panels of a `rows × cols` matrix with these scales.
+    ///
+    /// # Errors
+    /// Those of [`TensorScales::validate`]; [`Error::ShapeMismatch`] where the scales or the number of
+    /// substreams are those of another shape.
+    pub fn new(
+        scales: &TensorScales,
+        substreams: &[&'a [u8]],
+        rows: usize,
+        cols: usize,
+    ) -> Result<Self> {
+        scales.validate_for(rows, cols)?;
+        check_substreams(substreams.len(), rows, cols)?;
+        Ok(Self {
+            substreams: substreams.to_vec(),
+            columns: substream_columns(rows, cols),
+            row_factors: scales.row_factors(),
+            col_factors: scales.col_factors(),
+        })
+    }
+
+    /// The columns of each panel, in order; none where the matrix is empty.
+    pub fn columns(&self) -> &[Range<usize>] {
+        &self.columns
+    }
+
+    /// Decodes panel `panel`, with the scales that this was made of, into `weights`, `[rows, its columns]`.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] where there is no such panel or `weights` has another width; [`Error::Substream`].
+    pub fn decode(
+        &self,
+        codec: &TrellisCodec,
+        scales: &TensorScales,
+        panel: usize,
+        weights: ArrayViewMut2<'_, f32>,
+    ) -> Result<()> {
+        let mismatch = |what, found, expected| Error::ShapeMismatch {
+            what,
+            found,
+            expected,
+        };
+        let n_panels = self.columns.len();
+        let cols = self.columns.get(panel).cloned();
+        let cols = cols.ok_or_else(|| mismatch("number of the panel", panel, n_panels))?;
+        if weights.ncols() != cols.len() {
+            return Err(mismatch("columns of a panel", weights.ncols(), cols.len()));
+        }
+        let factors = Factors {
+            rows: &self.row_factors,
+            cols: &self.col_factors,
+        };
+        let bytes = self.substreams[panel];
+        decode_substream(codec, scales, &factors, bytes, cols, weights).map_err(|source| {
+            Error::Substream {
+                substream: panel,
+                source,
+            }
+        })
     }
 }
 

@@ -1,12 +1,13 @@
 //! A lazy view of a checkpoint: tensors are decoded when they are asked for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use half::bf16;
 use nwc_format::{DType, Header};
 
-use super::compressed::{Compressed, Decoded, not_a_float};
+use super::compressed::{Compressed, CompressedShard, Decoded, not_a_float};
+use super::reader::{Origin, Stored, TensorReader};
 use crate::folder::{MappedFile, NWC_KEY, Source, SourceShard, compressed_files, dtype};
 use crate::options::DecodeOptions;
 use crate::{Error, Result};
@@ -43,6 +44,17 @@ pub struct TensorInfo {
     pub dtype: DType,
 }
 
+/// One weight file of a checkpoint.
+#[derive(Debug, Clone)]
+pub struct ShardInfo<'a> {
+    /// Its name in the folder.
+    pub file_name: &'a str,
+    /// Names of its tensors, in file order.
+    pub names: Vec<&'a str>,
+    /// The original file's own metadata, such as `format: pt`.
+    pub metadata: &'a BTreeMap<String, String>,
+}
+
 #[derive(Debug)]
 enum Kind {
     Plain(Source),
@@ -71,13 +83,7 @@ impl Checkpoint {
         };
         let places: Vec<(String, (usize, usize))> = match &kind {
             Kind::Plain(source) => places(source.shards.iter().map(|s| names_of_plain(s))),
-            Kind::Compressed(c) => places(c.shards.iter().map(|s| {
-                s.metadata()
-                    .tensors
-                    .iter()
-                    .map(|t| t.name.as_str())
-                    .collect()
-            })),
+            Kind::Compressed(c) => places(c.shards.iter().map(names_of)),
         };
         Ok(Self {
             dir: dir.into(),
@@ -184,15 +190,67 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NoSuchTensor`]; [`Error::Tensor`] where it is damaged.
     pub fn tensor_bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let reader = self.reader(name)?;
+        let mut bytes = vec![0; reader.n_bytes()];
+        reader.read_into(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes a tensor's bytes, as [`Checkpoint::tensor_bytes`] gives them, into the caller's buffer.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor_bytes`], and [`Error::Argument`] where the buffer has another length.
+    pub fn tensor_bytes_into(&self, name: &str, out: &mut [u8]) -> Result<()> {
+        self.reader(name)?.read_into(out)
+    }
+
+    /// Opens a tensor for reading into the caller's memory, whole or in part: its sections are checked here, so that
+    /// memory is taken only for what the file bears out.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`]; [`Error::Tensor`] where it is damaged.
+    pub fn reader(&self, name: &str) -> Result<TensorReader<'_>> {
         let (shard_idx, idx) = self.place(name)?;
         match &self.kind {
             Kind::Plain(source) => {
                 let shard = &source.shards[shard_idx];
-                Ok(shard.bytes(&shard.tensors[idx])?.into_owned())
+                let tensor = &shard.tensors[idx];
+                TensorReader::new(
+                    (shard.path(), &tensor.name),
+                    (tensor.dtype, &tensor.shape),
+                    Stored::Bytes(shard.bytes(tensor)?),
+                    Origin::Plain(shard, tensor),
+                )
             }
             Kind::Compressed(c) => {
                 let shard = &c.shards[shard_idx];
-                c.bytes(shard, &shard.metadata().tensors[idx])
+                c.reader(shard, &shard.metadata().tensors[idx])
+            }
+        }
+    }
+
+    /// The weight files, with what is in each.
+    pub fn shards(&self) -> Vec<ShardInfo<'_>> {
+        match &self.kind {
+            Kind::Plain(source) => {
+                let shards = source.shards.iter();
+                shards
+                    .map(|shard| ShardInfo {
+                        file_name: &shard.file_name,
+                        names: names_of_plain(shard),
+                        metadata: &shard.metadata,
+                    })
+                    .collect()
+            }
+            Kind::Compressed(c) => {
+                let shards = c.shards.iter();
+                shards
+                    .map(|shard| ShardInfo {
+                        file_name: &shard.file_name,
+                        names: names_of(shard),
+                        metadata: &shard.metadata().extra,
+                    })
+                    .collect()
             }
         }
     }
@@ -224,6 +282,11 @@ fn is_compressed(dir: &Path, options: &DecodeOptions) -> Result<bool> {
     let header = Header::parse(&file, file.len() as u64, &options.limits)
         .map_err(|e| Error::container(&path, e))?;
     Ok(header.metadata().contains_key(NWC_KEY))
+}
+
+fn names_of(shard: &CompressedShard) -> Vec<&str> {
+    let tensors = &shard.metadata().tensors;
+    tensors.iter().map(|t| t.name.as_str()).collect()
 }
 
 fn names_of_plain(shard: &SourceShard) -> Vec<&str> {

@@ -9,6 +9,7 @@ use nwc_format::{
     check_shard_set,
 };
 
+use super::reader::{Origin, Stored, TensorReader};
 use crate::family::{self, MatrixDecoder, StoredSections};
 use crate::folder::{MappedFile, compressed_files, dtype};
 use crate::options::DecodeOptions;
@@ -71,20 +72,8 @@ impl Compressed {
     ) -> Result<Decoded<'a>> {
         let wrong = |e: TensorError| Error::tensor(shard.path(), &record.name, e);
         match &record.coding {
-            Coding::TiedTo { name } => {
-                // A tie points at a tensor that is not tied: the set was checked when it was opened.
-                let (shard, record) = self
-                    .shards
-                    .iter()
-                    .find_map(|s| Some((s, s.shard.record(name)?)))
-                    .filter(|(_, r)| !matches!(r.coding, Coding::TiedTo { .. }))
-                    .ok_or_else(|| {
-                        wrong(TensorError::Record {
-                            what: "tied tensor",
-                            found: "missing".into(),
-                            expected: name.clone(),
-                        })
-                    })?;
+            Coding::TiedTo { .. } => {
+                let (shard, record) = self.untied(shard, record)?;
                 self.decode(shard, record)
             }
             Coding::Raw => {
@@ -106,17 +95,7 @@ impl Compressed {
                 codec, parameters, ..
             } => {
                 let codec = self.codec(codec)?;
-                let mut by_role = BTreeMap::new();
-                for section in &record.sections {
-                    by_role.insert(
-                        section.role.as_str(),
-                        shard.section(section).map_err(wrong)?,
-                    );
-                }
-                let stored = StoredSections {
-                    by_role,
-                    parameters,
-                };
+                let stored = shard.stored(record, parameters).map_err(wrong)?;
                 let (rows, cols) =
                     family::matrix_shape(&record.shape, parameters).map_err(wrong)?;
                 let decoded = family::decode(&*codec, &stored, rows, cols).map_err(wrong)?;
@@ -147,6 +126,68 @@ impl Compressed {
                 }
             }
         }
+    }
+
+    /// Opens one tensor for reading into the caller's memory.
+    pub(crate) fn reader<'a>(
+        &'a self,
+        shard: &'a CompressedShard,
+        record: &'a TensorRecord,
+    ) -> Result<TensorReader<'a>> {
+        let (home, stored) = self.untied(shard, record)?;
+        let wrong = |e: TensorError| Error::tensor(home.path(), &stored.name, e);
+        let opened = match &stored.coding {
+            Coding::Coded {
+                codec, parameters, ..
+            } => {
+                let codec = self.codec(codec)?;
+                let (rows, cols) =
+                    family::matrix_shape(&stored.shape, parameters).map_err(wrong)?;
+                let sections = home.stored(stored, parameters).map_err(wrong)?;
+                let matrix = family::open(codec, sections, rows, cols).map_err(wrong)?;
+                Stored::Matrix(matrix, (rows, cols))
+            }
+            _ => Stored::Bytes(match self.decode(home, stored)? {
+                Decoded::Bytes(bytes) => bytes.into(),
+                Decoded::Values(values) => {
+                    let mut bytes = Vec::new();
+                    if !dtype::extend_bytes(stored.dtype, &values, &mut bytes) {
+                        return Err(not_a_float(home.path(), &stored.name, stored.dtype));
+                    }
+                    bytes.into()
+                }
+            }),
+        };
+        TensorReader::new(
+            (shard.path(), &record.name),
+            (record.dtype, &record.shape),
+            opened,
+            Origin::Compressed(home, stored),
+        )
+    }
+
+    /// The tensor that holds the values of `record`: itself, or the one that it is tied to.
+    fn untied<'a>(
+        &'a self,
+        shard: &'a CompressedShard,
+        record: &'a TensorRecord,
+    ) -> Result<(&'a CompressedShard, &'a TensorRecord)> {
+        let Coding::TiedTo { name } = &record.coding else {
+            return Ok((shard, record));
+        };
+        // A tie points at a tensor that is not tied: the set was checked when it was opened.
+        self.shards
+            .iter()
+            .find_map(|s| Some((s, s.shard.record(name)?)))
+            .filter(|(_, r)| !matches!(r.coding, Coding::TiedTo { .. }))
+            .ok_or_else(|| {
+                let source = TensorError::Record {
+                    what: "tied tensor",
+                    found: "missing".into(),
+                    expected: name.clone(),
+                };
+                Error::tensor(shard.path(), &record.name, source)
+            })
     }
 
     fn codec(&self, id: &str) -> Result<Arc<dyn MatrixDecoder>> {
@@ -188,8 +229,24 @@ impl CompressedShard {
         self.shard.bytes().path()
     }
 
+    /// The sections of a coded tensor, digests checked.
+    fn stored<'a>(
+        &'a self,
+        record: &'a TensorRecord,
+        parameters: &'a BTreeMap<String, f64>,
+    ) -> Result<StoredSections<'a>, TensorError> {
+        let sections = record.sections.iter();
+        let by_role = sections
+            .map(|section| Ok((section.role.as_str(), self.section(section)?)))
+            .collect::<Result<_, TensorError>>()?;
+        Ok(StoredSections {
+            by_role,
+            parameters,
+        })
+    }
+
     /// Gives the memory of a section that has been read back.
-    fn forget(&self, section: &Section) {
+    pub(super) fn forget(&self, section: &Section) {
         if let Ok(range) = self.shard.section_range(section) {
             self.shard.bytes().forget(range);
         }

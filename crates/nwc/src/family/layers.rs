@@ -154,7 +154,8 @@ impl<'a> Layers<'a> {
         let mut is_changed = !exponents.is_empty();
         let lanes = ZeroLanes::of(weights);
         if !lanes.hold_in(decoded.view()) {
-            lanes.clear(decoded.view_mut());
+            let cols = decoded.ncols();
+            lanes.clear(decoded.view_mut(), 0..cols);
             coded.sections.push(lanes.section());
             is_changed = true;
         }

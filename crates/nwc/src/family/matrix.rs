@@ -1,14 +1,16 @@
 //! What all families have in common in decoding a matrix from its sections.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use half::f16;
-use nwc_chunk::ndarray::{Array2, Axis};
+use nwc_chunk::ndarray::{Array2, ArrayViewMut2, Axis};
 use nwc_format::{Payload, ROLE_PAYLOAD};
 
-use super::MatrixDecoder;
 use super::scaling::RowExponents;
 use super::zeros::ZeroLanes;
+use super::{MatrixDecoder, Panels};
 use crate::error::TensorError;
 
 /// Role of row factors set after coding, f16, 0 for a row of zeros; absent where all are 1.
@@ -59,6 +61,7 @@ pub(crate) fn usual_rows(shape: &[usize]) -> Option<usize> {
 pub(crate) const NMSE_NORMALIZED: &str = "nmse_normalized";
 
 /// Sections of a stored matrix by role, digests checked.
+#[derive(Debug, Clone)]
 pub(crate) struct StoredSections<'a> {
     pub(crate) by_role: BTreeMap<&'a str, &'a [u8]>,
     pub(crate) parameters: &'a BTreeMap<String, f64>,
@@ -110,21 +113,112 @@ pub(crate) fn decode(
         false => (rows, cols),
     };
     let mut decoded = decoder.decode(stored, rows, cols)?;
-    if stored.by_role.contains_key(GAINS) {
-        let gains = stored.halves(GAINS, rows)?;
-        for (mut row, gain) in decoded.axis_iter_mut(Axis(0)).zip(gains) {
-            match gain == f16::ZERO {
-                true => row.fill(0.0),
-                false => row *= gain.to_f32(),
-            }
-        }
-    }
-    RowExponents::stored(stored, rows)?.multiply(decoded.view_mut());
-    if let Some(lanes) = ZeroLanes::stored(stored, rows, cols)? {
-        lanes.clear(decoded.view_mut());
-    }
+    Restoring::stored(stored, rows, cols)?.apply(decoded.view_mut(), 0..cols);
     Ok(match is_transposed {
         true => decoded.t().as_standard_layout().into_owned(),
         false => decoded,
+    })
+}
+
+/// What is done to decoded values, whichever family they come from.
+#[derive(Debug)]
+struct Restoring {
+    gains: Option<Vec<f16>>,
+    exponents: RowExponents,
+    zeros: Option<ZeroLanes>,
+}
+
+impl Restoring {
+    /// What the sections of a `rows` × `cols` matrix ask for.
+    fn stored(
+        stored: &StoredSections<'_>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Self, TensorError> {
+        Ok(Self {
+            gains: match stored.by_role.contains_key(GAINS) {
+                true => Some(stored.halves(GAINS, rows)?),
+                false => None,
+            },
+            exponents: RowExponents::stored(stored, rows)?,
+            zeros: ZeroLanes::stored(stored, rows, cols)?,
+        })
+    }
+
+    /// Restores `decoded`, which are the given columns of the matrix.
+    fn apply(&self, mut decoded: ArrayViewMut2<'_, f32>, columns: Range<usize>) {
+        if let Some(gains) = &self.gains {
+            for (mut row, &gain) in decoded.axis_iter_mut(Axis(0)).zip(gains) {
+                match gain == f16::ZERO {
+                    true => row.fill(0.0),
+                    false => row *= gain.to_f32(),
+                }
+            }
+        }
+        self.exponents.multiply(decoded.view_mut());
+        if let Some(zeros) = &self.zeros {
+            zeros.clear(decoded, columns);
+        }
+    }
+}
+
+/// A stored matrix opened for decoding in panels.
+#[derive(Debug)]
+pub(crate) struct OpenMatrix<'a> {
+    panels: Box<dyn Panels + 'a>,
+    restoring: Restoring,
+    /// Panels are columns of the stored tensor, or its rows where the matrix was transposed before it was coded.
+    pub(crate) is_transposed: bool,
+}
+
+#[cfg(test)]
+impl<'a> OpenMatrix<'a> {
+    /// A matrix of these panels.
+    pub(crate) fn of(panels: Box<dyn Panels + 'a>, is_transposed: bool) -> Self {
+        Self {
+            panels,
+            restoring: Restoring {
+                gains: None,
+                exponents: RowExponents::default(),
+                zeros: None,
+            },
+            is_transposed,
+        }
+    }
+}
+
+impl OpenMatrix<'_> {
+    /// The columns of each panel, in order and without gaps.
+    pub(crate) fn columns(&self) -> &[Range<usize>] {
+        self.panels.columns()
+    }
+
+    /// Decodes panel `panel` as [`decode`] would: `[rows, its columns]` of the matrix as it was coded.
+    pub(crate) fn decode(&self, panel: usize) -> Result<Array2<f32>, TensorError> {
+        let mut decoded = self.panels.decode(panel)?;
+        let columns = self.columns().get(panel).cloned().unwrap_or_default();
+        self.restoring.apply(decoded.view_mut(), columns);
+        Ok(decoded)
+    }
+}
+
+/// Opens a tensor that is stored as a `rows` × `cols` matrix; nothing is decoded yet.
+pub(crate) fn open<'a>(
+    decoder: Arc<dyn MatrixDecoder>,
+    stored: StoredSections<'a>,
+    rows: usize,
+    cols: usize,
+) -> Result<OpenMatrix<'a>, TensorError> {
+    let is_transposed = stored.parameters.contains_key(TRANSPOSED);
+    let (rows, cols) = match is_transposed {
+        true => (cols, rows),
+        false => (rows, cols),
+    };
+    // Memory for rows and columns is taken once the decoder has seen that its sections bear them out.
+    let panels = decoder.open(stored.clone(), rows, cols)?;
+    Ok(OpenMatrix {
+        panels,
+        restoring: Restoring::stored(&stored, rows, cols)?,
+        is_transposed,
     })
 }

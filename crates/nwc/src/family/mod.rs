@@ -22,6 +22,8 @@ mod trellis;
 mod zeros;
 
 use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
 use nwc_chunk::ndarray::Array2;
 #[cfg(feature = "encode")]
@@ -46,7 +48,9 @@ pub use coded::CodedMatrix;
 pub(crate) use layers::{Layer, Layers};
 #[cfg(feature = "encode")]
 pub(crate) use matrix::{GAINS, ROWS, TRANSPOSED, usual_rows};
-pub(crate) use matrix::{NMSE_NORMALIZED, StoredSections, decode, matrix_shape};
+pub(crate) use matrix::{
+    NMSE_NORMALIZED, OpenMatrix, StoredSections, decode, matrix_shape, open,
+};
 #[cfg(feature = "encode")]
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
 #[cfg(feature = "encode")]
@@ -63,6 +67,24 @@ pub(crate) trait MatrixDecoder: fmt::Debug + Send + Sync {
         rows: usize,
         cols: usize,
     ) -> Result<Array2<f32>, TensorError>;
+
+    /// Opens a `rows` × `cols` matrix, `[out, in]`, for decoding a panel of columns at a time; its sections are checked
+    /// to bear out the shape.
+    fn open<'a>(
+        self: Arc<Self>,
+        stored: StoredSections<'a>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Box<dyn Panels + 'a>, TensorError>;
+}
+
+/// A stored matrix that decodes panel by panel; a panel is some whole columns.
+pub(crate) trait Panels: fmt::Debug + Send + Sync {
+    /// The columns of each panel, in order and without gaps.
+    fn columns(&self) -> &[Range<usize>];
+
+    /// Decodes panel `panel`, `[rows, its columns]`.
+    fn decode(&self, panel: usize) -> Result<Array2<f32>, TensorError>;
 }
 
 /// A family planned for one compression.

@@ -1,5 +1,7 @@
 //! Rows and columns that are zeros and come back as zeros, whatever a codec makes of them.
 
+use std::ops::Range;
+
 #[cfg(feature = "encode")]
 use nwc_chunk::ndarray::ArrayView2;
 use nwc_chunk::ndarray::{ArrayViewMut2, Axis};
@@ -53,9 +55,10 @@ impl ZeroLanes {
         holds(Axis(0), &self.rows) && holds(Axis(1), &self.cols)
     }
 
-    /// Makes them zeros in `decoded`, a matrix of their shape.
-    pub(crate) fn clear(&self, mut decoded: ArrayViewMut2<'_, f32>) {
-        for (axis, lanes) in [(Axis(0), &self.rows), (Axis(1), &self.cols)] {
+    /// Makes them zeros in `decoded`, the given columns of a matrix of their shape.
+    pub(crate) fn clear(&self, mut decoded: ArrayViewMut2<'_, f32>, columns: Range<usize>) {
+        let cols = self.cols.get(columns).unwrap_or_default();
+        for (axis, lanes) in [(Axis(0), &self.rows[..]), (Axis(1), cols)] {
             for (mut lane, _) in decoded.axis_iter_mut(axis).zip(lanes).filter(|(_, z)| **z) {
                 lane.fill(0.0);
             }
@@ -178,7 +181,7 @@ mod tests {
         assert!(lanes.hold_in(weights.view()));
         let mut decoded = Array2::from_elem((3, 3), 7.0);
         assert!(!lanes.hold_in(decoded.view()));
-        lanes.clear(decoded.view_mut());
+        lanes.clear(decoded.view_mut(), 0..3);
         assert_eq!(
             decoded,
             array![[0.0, 7.0, 7.0], [0.0, 0.0, 0.0], [0.0, 7.0, 7.0]]

@@ -18,7 +18,5 @@ pub(crate) use output::OutputDir;
 #[cfg(feature = "encode")]
 pub(crate) use output::temp_file_in;
 pub use output::write_file;
-#[cfg(feature = "encode")]
-pub(crate) use source::SourceTensor;
-pub(crate) use source::{NWC_KEY, Source, SourceShard};
+pub(crate) use source::{NWC_KEY, Source, SourceShard, SourceTensor};
 pub(crate) use weights::compressed_files;

@@ -1,4 +1,6 @@
-//! Telling a caller how far a job is.
+//! Telling a caller how far a job is, and being told to stop.
+
+use crate::{Error, Result};
 
 /// Told of progress; calls come from several threads.
 pub trait Progress: Sync {
@@ -8,6 +10,12 @@ pub trait Progress: Sync {
     fn advance(&self, n_weights: u64);
     /// The work announced last is over, or has failed.
     fn finish(&self);
+    /// Whether the caller wants the job to stop; asked often, from several threads.
+    ///
+    /// The job then ends with [`Error::Cancelled`] and leaves no output behind.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// Tells nobody.
@@ -31,6 +39,14 @@ impl<'a> Job<'a> {
 
     pub(crate) fn advance(&self, n_weights: usize) {
         self.0.advance(n_weights as u64);
+    }
+
+    /// Whether to go on.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.0.is_cancelled() {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
     }
 }
 

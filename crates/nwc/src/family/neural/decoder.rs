@@ -1,5 +1,8 @@
 //! Sections to a matrix with a learned codec.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use nwc_chunk::ndarray::{Array1, Array2};
 use nwc_chunk::{ChunkLayout, Parallelism, denormalize_rows_in_place};
 use nwc_codec::{NeuralCodec, SynthesisBackend, Synthesizer};
@@ -7,7 +10,7 @@ use nwc_codec::{NeuralCodec, SynthesisBackend, Synthesizer};
 use super::SCALES;
 use super::levels::stored_levels;
 use crate::error::TensorError;
-use crate::family::{MatrixDecoder, StoredSections};
+use crate::family::{MatrixDecoder, Panels, StoredSections};
 
 /// A learned codec, with its synthesis where it will run.
 #[derive(Debug)]
@@ -58,5 +61,44 @@ impl MatrixDecoder for NeuralDecoder {
         layout.scatter(chunks.view(), decoded.view_mut())?;
         denormalize_rows_in_place(decoded.view_mut(), scales.view())?;
         Ok(decoded)
+    }
+
+    fn open<'a>(
+        self: Arc<Self>,
+        stored: StoredSections<'a>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Box<dyn Panels + 'a>, TensorError> {
+        let layout = ChunkLayout::new(rows, cols, self.codec.config().chunk_len)?;
+        stored.halves(SCALES, rows)?;
+        let (n_substreams, per_col) = (stored.substreams()?.len(), layout.n_chunks_per_col());
+        self.codec
+            .check_substreams(n_substreams, layout.n_chunks(), per_col)?;
+        Ok(Box::new(WholeMatrix {
+            decoder: self,
+            stored,
+            rows,
+            columns: [0..cols],
+        }))
+    }
+}
+
+/// A matrix that is one panel: substreams of a codec of one state end inside columns.
+#[derive(Debug)]
+struct WholeMatrix<'a> {
+    decoder: Arc<NeuralDecoder>,
+    stored: StoredSections<'a>,
+    rows: usize,
+    columns: [Range<usize>; 1],
+}
+
+impl Panels for WholeMatrix<'_> {
+    fn columns(&self) -> &[Range<usize>] {
+        &self.columns
+    }
+
+    fn decode(&self, _panel: usize) -> Result<Array2<f32>, TensorError> {
+        self.decoder
+            .decode(&self.stored, self.rows, self.columns[0].len())
     }
 }
