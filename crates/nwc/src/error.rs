@@ -227,6 +227,8 @@ impl Error {
             Self::OutputExists { .. } => "OutputExists",
             Self::NotAFile { .. } => "NotAFile",
             Self::NotACheckpoint { .. } => "NotACheckpoint",
+            Self::OtherWeights { .. } => "OtherWeights",
+            Self::LfsPointer { .. } => "LfsPointer",
             Self::NotCompressed { .. } => "NotCompressed",
             Self::AlreadyCompressed { .. } => "AlreadyCompressed",
             Self::MissingShard { .. } => "MissingShard",

@@ -14,5 +14,7 @@ pub use compress::{
     CodecChoice, CompressOptions, Embeddings, NonFinite, QualityLevels, RateTarget,
 };
 pub use decode::DecodeOptions;
+#[cfg(feature = "encode")]
+pub(crate) use progress::Cancel;
 pub(crate) use progress::Job;
 pub use progress::{NoProgress, Progress};

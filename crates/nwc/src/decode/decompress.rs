@@ -79,6 +79,7 @@ fn write_shard(
         |t| elems(&t.shape),
         IN_FLIGHT_ELEMS,
         |record| {
+            job.check()?;
             let bytes = compressed.bytes(shard, record)?;
             job.advance(elems(&record.shape));
             Ok(bytes)

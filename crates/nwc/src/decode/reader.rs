@@ -125,12 +125,7 @@ impl<'a> TensorReader<'a> {
     ///
     /// # Errors
     /// As [`TensorReader::read_into`], and [`Error::Argument`] where a range lies outside the tensor.
-    pub fn slice_into(
-        &self,
-        rows: Range<usize>,
-        cols: Range<usize>,
-        out: &mut [u8],
-    ) -> Result<()> {
+    pub fn slice_into(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [u8]) -> Result<()> {
         check_range("rows", &rows, self.rows)?;
         check_range("columns", &cols, self.cols)?;
         let expected = rows.len() * cols.len() * self.dtype.size();
@@ -147,7 +142,10 @@ impl<'a> TensorReader<'a> {
         match &self.stored {
             Stored::Bytes(bytes) => {
                 let size = self.dtype.size();
-                let rows = bytes.chunks_exact(self.cols * size).take(rows.end).skip(rows.start);
+                let rows = bytes
+                    .chunks_exact(self.cols * size)
+                    .take(rows.end)
+                    .skip(rows.start);
                 let outs = out.chunks_exact_mut(cols.len() * size);
                 for (row, out) in rows.zip(outs) {
                     out.copy_from_slice(&row[cols.start * size..cols.end * size]);
@@ -273,9 +271,10 @@ mod tests {
 
         fn decode(&self, panel: usize) -> Result<Array2<f32>, TensorError> {
             let columns = self.0[panel].clone();
-            Ok(Array2::from_shape_fn((ROWS, columns.len()), |(row, col)| {
-                value(row, columns.start + col)
-            }))
+            Ok(Array2::from_shape_fn(
+                (ROWS, columns.len()),
+                |(row, col)| value(row, columns.start + col),
+            ))
         }
     }
 
@@ -284,7 +283,12 @@ mod tests {
         let mut out = vec![0; rows.len() * cols.len() * 4];
         let ranges = (rows.clone(), cols.clone());
         fill(&matrix, ranges, &mut out, f32::to_le_bytes).unwrap();
-        let out: Vec<f32> = out.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        let out: Vec<f32> = out
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&b| f32::from_le_bytes(b))
+            .collect();
         let out = ArrayView2::from_shape((rows.len(), cols.len()), &out).unwrap();
         for ((i, j), &found) in out.indexed_iter() {
             let (row, col) = (rows.start + i, cols.start + j);

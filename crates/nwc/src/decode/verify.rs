@@ -58,6 +58,10 @@ pub fn verify(
             // Tensors differ in size: a thread that is done early takes them one by one.
             .with_max_len(1)
             .filter_map(|record| {
+                // The check after this loop says that it was cut short.
+                if job.check().is_err() {
+                    return None;
+                }
                 let decoded = compressed.decode(shard, record).and_then(|decoded| {
                     let n_elems = elems(&record.shape);
                     match decoded {
@@ -82,6 +86,7 @@ pub fn verify(
             .par_iter()
             .filter_map(|(name, digest)| carry::check(dir, name, digest, metadata.version).err());
         let failures = rayon::join(|| of_tensors.collect::<Vec<_>>(), || of_files.collect());
+        job.check()?;
         verification.failures.extend(failures.0);
         verification.failures.extend::<Vec<_>>(failures.1);
     }

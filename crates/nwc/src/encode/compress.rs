@@ -10,7 +10,7 @@ use super::write::Writer;
 use crate::classify::Overrides;
 use crate::family::{self, Layer, Layers};
 use crate::folder::{OutputDir, Source, carry};
-use crate::options::{CompressOptions, Progress};
+use crate::options::{Cancel, CompressOptions, Progress};
 use crate::report::Inspection;
 use crate::survey::{Guide, Plan};
 use crate::{Error, Result};
@@ -31,7 +31,8 @@ pub fn compress(
     options: &CompressOptions,
     progress: &dyn Progress,
 ) -> Result<Inspection> {
-    run(model.as_ref(), out.as_ref(), options, None, progress)
+    let result = run(model.as_ref(), out.as_ref(), options, None, progress);
+    result.map_err(|e| cancelled(progress, e))
 }
 
 /// As [`compress`], with linears coded and other tensors tuned by `recover`, which codes through what it is given.
@@ -48,7 +49,16 @@ pub fn compress_recovered(
     progress: &dyn Progress,
 ) -> Result<Inspection> {
     let recover = Some(recover);
-    run(model.as_ref(), out.as_ref(), options, recover, progress)
+    let result = run(model.as_ref(), out.as_ref(), options, recover, progress);
+    result.map_err(|e| cancelled(progress, e))
+}
+
+/// What stopped inside a matrix names the matrix; the caller only asked to stop.
+fn cancelled(progress: &dyn Progress, error: Error) -> Error {
+    match progress.is_cancelled() {
+        true => Error::Cancelled,
+        false => error,
+    }
 }
 
 /// Tunes a model while its linears are coded.
@@ -83,7 +93,7 @@ fn run(
     let layers = plan
         .coded()
         .map(|(planned, role, shape)| Layer::new(planned, role, shape, &guide));
-    let layers = Layers::new(layers.collect(), &guide);
+    let layers = Layers::new(layers.collect(), &guide, Cancel(progress));
     let files = carry::into_compressed(model, &source.weights, is_opened, out.as_ref())?;
     let room = family::room(options);
     let expected = Expected::new(&plan, &files, &layers, room, recover.is_some())?;

@@ -121,6 +121,7 @@ impl Writer<'_> {
 
     /// The part that runs on all cores: what becomes of one tensor.
     fn work(&self, planned: &Planned<'_>, job: &Job<'_>) -> Result<Outcome> {
+        job.check()?;
         let tensor = planned.tensor;
         let tuned = self.recovered.values.get(&tensor.name);
         let (role, shape) = match planned.treatment {

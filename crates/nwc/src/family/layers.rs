@@ -10,6 +10,7 @@ use super::harm::worse_than_zeros;
 use super::zeros::ZeroLanes;
 use super::{CodedMatrix, MatrixCoder, RowExponents};
 use crate::error::TensorError;
+use crate::options::Cancel;
 use crate::role::Role;
 use crate::survey::{Guidance, Guide, Keep, Planned};
 use crate::{Error, Result};
@@ -32,6 +33,7 @@ pub(crate) struct Layer<'a> {
 pub(crate) struct Layers<'a> {
     layers: Vec<Layer<'a>>,
     guide: &'a Guide,
+    cancel: Cancel<'a>,
 }
 
 impl<'a> Layer<'a> {
@@ -118,8 +120,17 @@ impl<'a> Layer<'a> {
 
 impl<'a> Layers<'a> {
     /// The layers of a plan.
-    pub(crate) fn new(layers: Vec<Layer<'a>>, guide: &'a Guide) -> Self {
-        Self { layers, guide }
+    pub(crate) fn new(layers: Vec<Layer<'a>>, guide: &'a Guide, cancel: Cancel<'a>) -> Self {
+        Self {
+            layers,
+            guide,
+            cancel,
+        }
+    }
+
+    /// Where coding asks whether it is still wanted.
+    pub(crate) fn cancel(&self) -> Cancel<'a> {
+        self.cancel
     }
 
     /// All layers, in file order.

@@ -48,9 +48,7 @@ pub use coded::CodedMatrix;
 pub(crate) use layers::{Layer, Layers};
 #[cfg(feature = "encode")]
 pub(crate) use matrix::{GAINS, ROWS, TRANSPOSED, usual_rows};
-pub(crate) use matrix::{
-    NMSE_NORMALIZED, OpenMatrix, StoredSections, decode, matrix_shape, open,
-};
+pub(crate) use matrix::{NMSE_NORMALIZED, OpenMatrix, StoredSections, decode, matrix_shape, open};
 #[cfg(feature = "encode")]
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
 #[cfg(feature = "encode")]

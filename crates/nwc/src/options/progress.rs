@@ -1,5 +1,7 @@
 //! Telling a caller how far a job is, and being told to stop.
 
+use std::fmt;
+
 use crate::{Error, Result};
 
 /// Told of progress; calls come from several threads.
@@ -28,6 +30,26 @@ impl Progress for NoProgress {
     fn finish(&self) {}
 }
 
+/// Where a long computation asks whether it is still wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Cancel<'a>(pub(crate) &'a dyn Progress);
+
+impl Cancel<'_> {
+    /// Whether to go on.
+    pub(crate) fn check(self) -> Result<()> {
+        match self.0.is_cancelled() {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Cancel<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cancel")
+    }
+}
+
 /// One announced piece of work; it is finished when this is dropped, on errors too.
 pub(crate) struct Job<'a>(&'a dyn Progress);
 
@@ -43,10 +65,7 @@ impl<'a> Job<'a> {
 
     /// Whether to go on.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.0.is_cancelled() {
-            true => Err(Error::Cancelled),
-            false => Ok(()),
-        }
+        Cancel(self.0).check()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::TensorError;
 use crate::family::CodedMatrix;
 use crate::family::coded::{NewSection, distortion};
 use crate::family::matrix::NMSE_NORMALIZED;
-use crate::options::Normalization;
+use crate::options::{Cancel, Normalization};
 
 /// Weights coded at once where there is no feedback.
 const BLOCK_WEIGHTS: usize = 1 << 20;
@@ -31,6 +31,7 @@ pub(super) struct NeuralCoder<'a> {
     pub(super) levels: Vec<QualityLevel>,
     /// Feedback of the error through this factor, so many columns at a time.
     pub(super) feedback: Option<(&'a LdlFactor, usize)>,
+    pub(super) cancel: Cancel<'a>,
 }
 
 impl NeuralCoder<'_> {
@@ -50,6 +51,7 @@ impl NeuralCoder<'_> {
             codec: self.codec,
             levels: &self.levels,
             layout,
+            cancel: self.cancel,
             symbols: Array2::zeros((layout.n_chunks(), self.codec.config().latent_dim)),
         };
         let mut decoded = match self.feedback {
@@ -112,6 +114,7 @@ struct NeuralQuantizer<'a> {
     codec: &'a NeuralCodec,
     levels: &'a [QualityLevel],
     layout: ChunkLayout,
+    cancel: Cancel<'a>,
     /// Of the whole matrix, `[n_chunks, latent_dim]`, column by column.
     symbols: Array2<i32>,
 }
@@ -123,6 +126,7 @@ impl BlockQuantizer for NeuralQuantizer<'_> {
         cols: &[usize],
         reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError> {
+        self.cancel.check()?;
         let block = self.layout.with_cols(cols.len())?;
         let chunks = block.gather(target)?;
         let levels: Vec<QualityLevel> = cols.iter().map(|&col| self.levels[col]).collect();

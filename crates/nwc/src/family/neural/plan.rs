@@ -120,6 +120,7 @@ impl MatrixCoder for NeuralPlan<'_> {
             levels,
             normalization: self.normalization,
             feedback: guidance.feedback(),
+            cancel: self.layers.cancel(),
         }
         .code(weights)
         .map_err(|e| layer.wrong(e))

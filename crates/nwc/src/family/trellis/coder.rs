@@ -12,6 +12,7 @@ use crate::error::TensorError;
 use crate::family::CodedMatrix;
 use crate::family::coded::{NewSection, distortion};
 use crate::family::matrix::NMSE_NORMALIZED;
+use crate::options::Cancel;
 
 /// A trellis with how to apply it to one matrix.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(super) struct TrellisCoder<'a> {
     pub(super) scales: &'a TensorScales,
     /// Feedback of the error through this factor, and how many columns are coded between two feedbacks.
     pub(super) feedback: Option<(&'a LdlFactor, usize)>,
+    pub(super) cancel: Cancel<'a>,
 }
 
 impl TrellisCoder<'_> {
@@ -32,14 +34,17 @@ impl TrellisCoder<'_> {
     ) -> Result<(CodedMatrix, Array2<f32>), TensorError> {
         let (rows, cols) = weights.dim();
         let scales = self.scales;
-        let mut quantizer = ColumnQuantizer(TrellisQuantizer::new(self.codec, scales, rows, cols)?);
+        let mut quantizer = ColumnQuantizer {
+            trellis: TrellisQuantizer::new(self.codec, scales, rows, cols)?,
+            cancel: self.cancel,
+        };
         let decoded = match self.feedback {
             Some((factor, block)) => {
                 ldlq(weights, factor, block.clamp(1, cols.max(1)), &mut quantizer)?
             }
             None => no_feedback(weights, 1, &mut quantizer)?,
         };
-        let symbols = quantizer.0.finish()?;
+        let symbols = quantizer.trellis.finish()?;
         let substreams = trellis::encode(self.codec, scales, &symbols, Parallelism::Rayon)?;
         let (nmse, nmse_normalized) = distortion(weights, decoded.view());
         let coded = CodedMatrix {
@@ -57,7 +62,10 @@ impl TrellisCoder<'_> {
     }
 }
 
-struct ColumnQuantizer<'a>(TrellisQuantizer<'a>);
+struct ColumnQuantizer<'a> {
+    trellis: TrellisQuantizer<'a>,
+    cancel: Cancel<'a>,
+}
 
 impl BlockQuantizer for ColumnQuantizer<'_> {
     fn quantize(
@@ -66,10 +74,11 @@ impl BlockQuantizer for ColumnQuantizer<'_> {
         cols: &[usize],
         mut reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError> {
+        self.cancel.check()?;
         let mut decoded = vec![0.0; target.nrows()];
         for (offset, &col) in cols.iter().enumerate() {
             let column = target.index_axis(Axis(1), offset).to_vec();
-            self.0.quantize_column(col, &column, &mut decoded)?;
+            self.trellis.quantize_column(col, &column, &mut decoded)?;
             reconstruction
                 .index_axis_mut(Axis(1), offset)
                 .iter_mut()

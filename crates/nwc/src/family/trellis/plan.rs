@@ -90,6 +90,7 @@ pub(crate) fn plan<'a>(
             .par_iter()
             .zip(&kept)
             .map(|(layer, &keep)| {
+                job.check()?;
                 let sample = Sample::new(*layer, layers, keep, share, request.steps)?;
                 job.advance(layer.n_weights());
                 Ok(sample)
@@ -138,6 +139,7 @@ impl MatrixCoder for TrellisPlan<'_> {
             codec_id: &self.file.id,
             scales: &scales,
             feedback: guidance.feedback(),
+            cancel: self.layers.cancel(),
         }
         .code(weights)
         .map_err(|e| layer.wrong(e))

@@ -40,6 +40,7 @@ pub(super) fn stored_bits(
         codec_id: "",
         scales: &scales,
         feedback: guidance.feedback(),
+        cancel: layers.cancel(),
     };
     let (coded, _) = coder.code(weights.view()).map_err(|e| layer.wrong(e))?;
     let n_streams = |rows: usize| n_substreams(rows, layer.cols) as f64;

@@ -9,7 +9,7 @@ use super::coder::TrellisCoder;
 use crate::Result;
 use crate::error::TensorError;
 use crate::family::{Layer, Layers};
-use crate::options::Steps;
+use crate::options::{Cancel, Steps};
 use crate::survey::Keep;
 
 /// What a step gives, as predicted from the sample.
@@ -116,12 +116,18 @@ impl<'a> Sample<'a> {
     }
 
     /// Bits and KL of the whole matrix, from the sampled columns coded without feedback.
-    pub(super) fn predict(&self, codec: &TrellisCodec, delta: f64) -> Result<Predicted> {
+    pub(super) fn predict(
+        &self,
+        codec: &TrellisCodec,
+        delta: f64,
+        cancel: Cancel<'_>,
+    ) -> Result<Predicted> {
         let coder = TrellisCoder {
             codec,
             codec_id: "",
             scales: &self.scales(delta),
             feedback: None,
+            cancel,
         };
         let wrong = |e: TensorError| self.layer.wrong(e);
         let (coded, decoded) = coder.code(self.columns.view()).map_err(wrong)?;

@@ -259,7 +259,7 @@ impl<'a> Search<'a> {
     fn predict(&self, at: &At) -> Result<Vec<Predicted>> {
         self.samples
             .par_iter()
-            .map(|s| s.predict(&at.codec, at.delta))
+            .map(|s| s.predict(&at.codec, at.delta, self.layers.cancel()))
             .collect()
     }
 

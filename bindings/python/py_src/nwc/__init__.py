@@ -1,0 +1,113 @@
+"""Language models stored in 2 to 6 bits a weight, read like safetensors.
+
+>>> import nwc
+>>> report = nwc.compress("model", "model-nwc", bpw=4)      # doctest: +SKIP
+>>> with nwc.safe_open("model-nwc", framework="pt") as f:   # doctest: +SKIP
+...     weights = f.get_tensor("model.layers.0.mlp.down_proj.weight")
+
+``import nwc`` imports neither numpy nor torch; ``import nwc.transformers`` teaches transformers to load such folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from . import _nwc
+from ._checkpoint import Checkpoint, load_file, safe_open
+from ._jobs import Progress, finish
+from ._nwc import PRETRAINED_LAMBDAS, __version__
+from .errors import *  # noqa: F403
+from .errors import NwcError
+
+Path = str | os.PathLike
+
+
+def compress(
+    model: Path,
+    out: Path,
+    *,
+    bpw: float | None = None,
+    payload_bpw: float | None = None,
+    target_size: int | None = None,
+    max_kl: float | None = None,
+    lambda_: float | None = None,
+    codec: Path | None = None,
+    stats: Path | None = None,
+    states: int | None = None,
+    embeddings: str | None = None,
+    embedding_bits: float | None = None,
+    preset: str | None = None,
+    non_finite: str = "refuse",
+    threads: int | None = None,
+    dry_run: bool = False,
+    progress: Progress = None,
+) -> dict[str, Any]:
+    """Compresses the checkpoint folder ``model`` into the new folder ``out``, which appears whole or not at all.
+
+    The rate, at most one of:
+
+    - ``bpw``: size of the whole output in bits per parameter, 0.5 to 16; 4 where no rate is given
+    - ``payload_bpw``: linear layers' payload and side information in bits per weight, 0.25 to 12
+    - ``target_size``: size of the whole output in bytes
+    - ``max_kl``: predicted KL divergence in nats per token; needs ``stats``
+    - ``lambda_``: the pretrained learned codec of this lambda, one of :data:`PRETRAINED_LAMBDAS`
+    - ``codec``: a codec file
+
+    ``stats`` is a statistics file of ``calibrate``; ``states`` the number of trellis states, 1, 4, 8, 16, 64 or 256;
+    ``embeddings`` ``"code"`` or ``"keep"``; ``embedding_bits`` bits per weight more for embeddings, -4 to 8; ``preset``
+    ``"paper"`` or ``None``; ``non_finite`` ``"refuse"`` or ``"keep"``; ``threads`` the number of threads, all cores where
+    it is ``None``; ``dry_run`` codes all and writes nothing. ``progress`` is called with what is being done, weights done
+    and weights in all; ``None`` shows a bar on a terminal where tqdm is installed, ``False`` none.
+
+    Returns what :func:`inspect` would. Raises :class:`ArgumentError`, :class:`OutputExistsError` and others of
+    :class:`NwcError`; Ctrl-C and exceptions of ``progress`` stop the job.
+    """
+    args = {
+        "bpw": bpw, "payload_bpw": payload_bpw, "target_size": target_size, "max_kl": max_kl, "lambda_": lambda_,
+        "codec": codec, "stats": stats, "states": states, "embeddings": embeddings, "embedding_bits": embedding_bits,
+        "preset": preset, "non_finite": non_finite, "dry_run": dry_run,
+    }
+    return finish(_nwc.compress(model, out, args, threads), progress)
+
+
+def decompress(path: Path, out: Path, *, threads: int | None = None, progress: Progress = None) -> None:
+    """Restores the compressed folder ``path`` into the new, ordinary checkpoint folder ``out``.
+
+    ``threads`` and ``progress`` as in :func:`compress`. Raises :class:`NwcError`; nothing is left behind then.
+    """
+    finish(_nwc.decompress(path, out, threads), progress)
+
+
+def verify(path: Path, *, threads: int | None = None, progress: Progress = None) -> dict[str, Any]:
+    """Checks all digests of the compressed folder ``path`` and decodes every tensor.
+
+    Returns ``{"n_tensors", "n_files", "failures"}``, where ``failures`` are messages, none for a sound folder.
+    Raises :class:`NwcError` only where the check cannot be made.
+    """
+    return finish(_nwc.verify(path, threads), progress)
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What the compressed folder ``path`` holds, from its headers alone.
+
+    Keys: ``format_version``, ``generator``, ``fingerprint``, ``tensors`` (a dict each with name, shape, dtype, coding,
+    bytes, bits a weight as ``bpw``, error as ``nmse``) and ``totals``. Raises :class:`NwcError`.
+    """
+    return json.loads(_nwc.inspect(path))
+
+
+def fingerprint(path: Path) -> str:
+    """The fingerprint of the plain checkpoint folder ``path``, over names, dtypes, shapes and bytes of all tensors.
+
+    Raises :class:`NwcError`.
+    """
+    return finish(_nwc.fingerprint(path), False)
+
+
+def from_pretrained(folder: Path, **kwargs: Any) -> Any:
+    """A model of transformers from a compressed folder; see :func:`nwc.transformers.from_pretrained`."""
+    from . import _from_pretrained
+
+    return _from_pretrained.from_pretrained(folder, **kwargs)
