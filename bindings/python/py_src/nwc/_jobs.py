@@ -26,9 +26,10 @@ def finish(job: Job, progress: Progress = None) -> Any:
                     report(what, done, total)
             for what, done, total in job.progress():
                 report(what, done, total)
-        except BaseException:
+        except BaseException as error:
             job.cancel()
-            if not _wait(job, 0.8):
+            # Ctrl-C is answered within a second; other exceptions wait until nothing is left behind.
+            if not _wait(job, 0.8 if isinstance(error, KeyboardInterrupt) else 60.0):
                 _stopping.append(job)
             raise
     return json.loads(job.result())
