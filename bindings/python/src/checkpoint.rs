@@ -51,7 +51,10 @@ impl Checkpoint {
     }
 
     /// The weight files: name, names of tensors, the original file's metadata.
-    fn shards<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Vec<String>, Bound<'py, PyDict>)>> {
+    fn shards<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Vec<(String, Vec<String>, Bound<'py, PyDict>)>> {
         let shards = self.inner.shards().into_iter();
         shards
             .map(|shard| {

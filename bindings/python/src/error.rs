@@ -38,17 +38,23 @@ fn place(error: &nwc::Error) -> (Option<String>, Option<String>) {
     let path = |p: &std::path::Path| Some(p.display().to_string());
     match error {
         Io { path: p, .. } | OutputExists { path: p } | NotAFile { path: p } => (path(p), None),
-        NotACheckpoint { path: p, .. } | NotCompressed { path: p } | AlreadyCompressed { path: p } => {
-            (path(p), None)
-        }
+        NotACheckpoint { path: p, .. }
+        | NotCompressed { path: p }
+        | AlreadyCompressed { path: p } => (path(p), None),
         MissingShard { shard, tensor, .. } | IndexMismatch { shard, tensor, .. } => {
             (path(shard), Some(tensor.clone()))
         }
-        Header { path: p, .. } | Json { path: p, .. } | Container { path: p, .. } => (path(p), None),
+        Header { path: p, .. } | Json { path: p, .. } | Container { path: p, .. } => {
+            (path(p), None)
+        }
         FileDigest { path: p, .. } | Statistics { path: p, .. } => (path(p), None),
-        NonFinite { path: p, tensor, .. }
+        NonFinite {
+            path: p, tensor, ..
+        }
         | NoSuchTensor { path: p, tensor }
-        | Tensor { path: p, tensor, .. } => (path(p), Some(tensor.clone())),
+        | Tensor {
+            path: p, tensor, ..
+        } => (path(p), Some(tensor.clone())),
         _ => (None, None),
     }
 }

@@ -77,7 +77,10 @@ impl Job {
         py.detach(|| {
             let state = self.state.lock();
             let limit = Duration::from_secs_f64(seconds.clamp(0.0, 3600.0));
-            let waited = self.state.changed.wait_timeout_while(state, limit, |s| !s.has_ended);
+            let waited = self
+                .state
+                .changed
+                .wait_timeout_while(state, limit, |s| !s.has_ended);
             waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
         })
     }
@@ -102,7 +105,9 @@ impl Job {
         let result = self.state.lock().result.take();
         match result {
             Some(result) => result.map_err(|e| raise(py, &e)),
-            None => Err(PyRuntimeError::new_err("the job panicked; this is a bug of nwc")),
+            None => Err(PyRuntimeError::new_err(
+                "the job panicked; this is a bug of nwc",
+            )),
         }
     }
 }
@@ -147,7 +152,12 @@ pub(crate) fn compress(
 
 /// Starts decompressing; see `nwc.decompress`.
 #[pyfunction]
-pub(crate) fn decompress(py: Python<'_>, path: PathBuf, out: PathBuf, threads: Option<usize>) -> PyResult<Job> {
+pub(crate) fn decompress(
+    py: Python<'_>,
+    path: PathBuf,
+    out: PathBuf,
+    threads: Option<usize>,
+) -> PyResult<Job> {
     start(py, threads, move |progress| {
         nwc::decompress(&path, &out, &DecodeOptions::default(), progress)?;
         Ok("null".into())

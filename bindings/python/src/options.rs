@@ -19,6 +19,9 @@ pub(crate) struct CompressArgs {
     states: Option<u16>,
     embeddings: Option<String>,
     embedding_bits: Option<f64>,
+    keep: Vec<String>,
+    code: Vec<String>,
+    dequantize: bool,
     preset: Option<String>,
     non_finite: String,
     dry_run: bool,
@@ -26,7 +29,8 @@ pub(crate) struct CompressArgs {
 
 impl CompressArgs {
     pub(crate) fn options(self) -> Result<CompressOptions> {
-        let is_paper = one_of("preset", self.preset.as_deref(), &[("paper", true)])?.unwrap_or(false);
+        let is_paper =
+            one_of("preset", self.preset.as_deref(), &[("paper", true)])?.unwrap_or(false);
         let rates = [
             self.bpw.is_some(),
             self.payload_bpw.is_some(),
@@ -41,14 +45,20 @@ impl CompressArgs {
             return Err(wrong("rate", format!("given {n_rates} times"), allowed));
         }
         if is_paper && rates[..4].contains(&true) {
-            return Err(wrong("preset", "paper".into(), "only with lambda_ or codec"));
+            return Err(wrong(
+                "preset",
+                "paper".into(),
+                "only with lambda_ or codec",
+            ));
         }
         let codec = match (self.codec, self.lambda_, is_paper) {
             (Some(file), ..) => CodecChoice::File(file),
             (None, Some(lambda), _) => CodecChoice::Pretrained { lambda },
             (None, None, true) => CodecChoice::Pretrained { lambda: 300.0 },
             (None, None, false) => CodecChoice::Trellis {
-                target: self.payload_bpw.map(RateTarget::BpwPayload)
+                target: self
+                    .payload_bpw
+                    .map(RateTarget::BpwPayload)
                     .or(self.target_size.map(RateTarget::TotalBytes))
                     .or(self.max_kl.map(RateTarget::MaxKl))
                     .unwrap_or(RateTarget::BpwTotal(self.bpw.unwrap_or(4.0))),
@@ -77,12 +87,19 @@ impl CompressArgs {
             options.non_finite = non_finite;
         }
         options.statistics = self.stats;
+        options.keep = self.keep;
+        options.code = self.code;
+        options.dequantize = self.dequantize;
         options.dry_run = self.dry_run;
         Ok(options)
     }
 }
 
-fn one_of<T: Clone>(argument: &'static str, found: Option<&str>, names: &[(&str, T)]) -> Result<Option<T>> {
+fn one_of<T: Clone>(
+    argument: &'static str,
+    found: Option<&str>,
+    names: &[(&str, T)],
+) -> Result<Option<T>> {
     let Some(found) = found else {
         return Ok(None);
     };

@@ -48,7 +48,10 @@ fn shared() -> nwc::Result<Arc<ThreadPool>> {
         {
             return Ok(Arc::clone(&shared.pool));
         }
-        let made = Box::into_raw(Box::new(Shared { pid, pool: build(0)? }));
+        let made = Box::into_raw(Box::new(Shared {
+            pid,
+            pool: build(0)?,
+        }));
         let swapped = SHARED.compare_exchange(found, made, Ordering::AcqRel, Ordering::Acquire);
         if swapped.is_err() {
             // SAFETY: it was made above and nobody else has seen it.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from . import _nwc
@@ -38,6 +39,9 @@ def compress(
     states: int | None = None,
     embeddings: str | None = None,
     embedding_bits: float | None = None,
+    keep: Sequence[str] = (),
+    code: Sequence[str] = (),
+    dequantize: bool = False,
     preset: str | None = None,
     non_finite: str = "refuse",
     threads: int | None = None,
@@ -56,9 +60,10 @@ def compress(
     - ``codec``: a codec file
 
     ``stats`` is a statistics file of ``calibrate``; ``states`` the number of trellis states, 1, 4, 8, 16, 64 or 256;
-    ``embeddings`` ``"code"`` or ``"keep"``; ``embedding_bits`` bits per weight more for embeddings, -4 to 8; ``preset``
-    ``"paper"`` or ``None``; ``non_finite`` ``"refuse"`` or ``"keep"``; ``threads`` the number of threads, all cores where
-    it is ``None``; ``dry_run`` codes all and writes nothing. ``progress`` is called with what is being done, weights done
+    ``embeddings`` ``"code"`` or ``"keep"``; ``embedding_bits`` bits per weight more for embeddings, -4 to 8; ``keep``
+    and ``code`` patterns of tensor names (``*`` and ``?``) that are stored as they are, or coded although a rule keeps
+    them; ``dequantize`` opens FP8, MXFP4, GPTQ and AWQ weights; ``preset`` ``"paper"`` or ``None``; ``non_finite``
+    ``"refuse"`` or ``"keep"``; ``threads`` the number of threads, all cores where it is ``None``; ``dry_run`` codes all and writes nothing. ``progress`` is called with what is being done, weights done
     and weights in all; ``None`` shows a bar on a terminal where tqdm is installed, ``False`` none.
 
     Returns what :func:`inspect` would. Raises :class:`ArgumentError`, :class:`OutputExistsError` and others of
@@ -67,9 +72,16 @@ def compress(
     args = {
         "bpw": bpw, "payload_bpw": payload_bpw, "target_size": target_size, "max_kl": max_kl, "lambda_": lambda_,
         "codec": codec, "stats": stats, "states": states, "embeddings": embeddings, "embedding_bits": embedding_bits,
+        "keep": _names("keep", keep), "code": _names("code", code), "dequantize": dequantize,
         "preset": preset, "non_finite": non_finite, "dry_run": dry_run,
     }
     return finish(_nwc.compress(model, out, args, threads), progress)
+
+
+def _names(argument: str, patterns: Sequence[str]) -> list[str]:
+    if isinstance(patterns, str):
+        raise TypeError(f"{argument} takes a list of patterns, not one string")
+    return list(patterns)
 
 
 def decompress(path: Path, out: Path, *, threads: int | None = None, progress: Progress = None) -> None:
