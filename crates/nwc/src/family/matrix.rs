@@ -130,11 +130,7 @@ struct Restoring {
 
 impl Restoring {
     /// What the sections of a `rows` × `cols` matrix ask for.
-    fn stored(
-        stored: &StoredSections<'_>,
-        rows: usize,
-        cols: usize,
-    ) -> Result<Self, TensorError> {
+    fn stored(stored: &StoredSections<'_>, rows: usize, cols: usize) -> Result<Self, TensorError> {
         Ok(Self {
             gains: match stored.by_role.contains_key(GAINS) {
                 true => Some(stored.halves(GAINS, rows)?),

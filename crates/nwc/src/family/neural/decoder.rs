@@ -78,7 +78,7 @@ impl MatrixDecoder for NeuralDecoder {
             decoder: self,
             stored,
             rows,
-            columns: [0..cols],
+            columns: 0..cols,
         }))
     }
 }
@@ -89,16 +89,16 @@ struct WholeMatrix<'a> {
     decoder: Arc<NeuralDecoder>,
     stored: StoredSections<'a>,
     rows: usize,
-    columns: [Range<usize>; 1],
+    columns: Range<usize>,
 }
 
 impl Panels for WholeMatrix<'_> {
     fn columns(&self) -> &[Range<usize>] {
-        &self.columns
+        std::slice::from_ref(&self.columns)
     }
 
     fn decode(&self, _panel: usize) -> Result<Array2<f32>, TensorError> {
         self.decoder
-            .decode(&self.stored, self.rows, self.columns[0].len())
+            .decode(&self.stored, self.rows, self.columns.len())
     }
 }

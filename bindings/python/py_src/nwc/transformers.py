@@ -1,0 +1,103 @@
+"""``import nwc.transformers``: transformers loads compressed folders like any other.
+
+>>> import nwc.transformers                                          # doctest: +SKIP
+>>> from transformers import AutoModelForCausalLM                    # doctest: +SKIP
+>>> model = AutoModelForCausalLM.from_pretrained("model-nwc")        # doctest: +SKIP
+
+The model is an ordinary one in memory, and ``save_pretrained`` writes an ordinary checkpoint. Two classes are registered
+with transformers, and its name ``modeling_utils.safe_open`` is replaced by one that decodes compressed files and leaves
+all others to safetensors. Where a version of transformers lacks one of these names, the import fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from typing import Any
+
+from . import safe_open as _nwc_safe_open
+from ._from_pretrained import from_pretrained
+
+__all__ = ["NwcConfig", "NwcQuantizer", "from_pretrained"]
+
+
+def _names() -> tuple:
+    """What is used of transformers, or an :class:`ImportError` that says what is missing."""
+    try:
+        import transformers
+        from transformers import modeling_utils
+        from transformers.quantizers.auto import register_quantization_config, register_quantizer
+        from transformers.quantizers.base import HfQuantizer
+        from transformers.utils.quantization_config import QuantizationConfigMixin
+
+        original = modeling_utils.safe_open
+    except (ImportError, AttributeError) as error:
+        version = getattr(__import__("sys").modules.get("transformers"), "__version__", "not installed")
+        raise ImportError(
+            f"nwc.transformers does not know this version of transformers ({version}): {error}; "
+            "nwc.from_pretrained(folder) needs no private names, and nwc-cli decompress gives an ordinary folder"
+        ) from error
+    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
+    if (major, minor) < (4, 57):
+        raise ImportError(f"nwc.transformers needs transformers 4.57 or later, found {transformers.__version__}")
+    return modeling_utils, original, register_quantization_config, register_quantizer, HfQuantizer, QuantizationConfigMixin
+
+
+_modeling_utils, _original, _register_config, _register_quantizer, _HfQuantizer, _Mixin = _names()
+
+
+@_register_config("nwc")
+class NwcConfig(_Mixin):
+    """The entry ``quantization_config`` of a compressed folder's config.json."""
+
+    def __init__(self, **entry: Any) -> None:
+        self.quant_method = "nwc"
+        for key, value in entry.items():
+            setattr(self, key, value)
+
+
+@_register_quantizer("nwc")
+class NwcQuantizer(_HfQuantizer):
+    """Takes note that weights were decoded while they were read: nothing is left of the compression."""
+
+    requires_calibration = True
+    required_packages: list[str] = []
+
+    def _process_model_before_weight_loading(self, model: Any, **kwargs: Any) -> Any:
+        return model
+
+    def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
+        self.remove_quantization_config(model)
+        return model
+
+    def is_serializable(self, *args: Any, **kwargs: Any) -> bool:
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        return True
+
+
+def _is_compressed(path: Any) -> bool:
+    """Whether the safetensors file has the entry of a compressed one; damaged headers are left to the reader."""
+    try:
+        with open(path, "rb") as file:
+            (n_bytes,) = struct.unpack("<Q", file.read(8))
+            if n_bytes > 100_000_000:
+                return False
+            header = json.loads(file.read(n_bytes))
+        return "nwc" in (header.get("__metadata__") or {})
+    except (OSError, ValueError, struct.error, AttributeError):
+        return False
+
+
+def _safe_open(filename: str | os.PathLike, framework: str = "pt", device: Any = "cpu", **kwargs: Any) -> Any:
+    """safetensors' ``safe_open``, which decodes files that nwc compressed."""
+    if _is_compressed(filename):
+        # A hub's cache holds links: the codecs and the other files lie beside the link, not beside its target.
+        return _nwc_safe_open(filename, framework="pt" if framework == "pytorch" else framework, device=device)
+    return _original(filename, framework=framework, device=device, **kwargs)
+
+
+_modeling_utils.safe_open = _safe_open

@@ -1,0 +1,159 @@
+"""Compressed folders loaded by transformers, against the same folders decompressed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import nwc
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+SMALL = {"hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def _models():
+    """Name to a small random model: tied, experts, Conv1D, encoder, vision."""
+    from transformers import BertConfig, GPT2Config, LlamaConfig, MixtralConfig, ViTConfig
+
+    llama = {**SMALL, "num_key_value_heads": 2, "vocab_size": 160, "max_position_embeddings": 64}
+    return {
+        "llama": lambda: transformers.LlamaForCausalLM(LlamaConfig(**llama, tie_word_embeddings=True)),
+        "mixtral": lambda: transformers.MixtralForCausalLM(MixtralConfig(**llama, num_local_experts=4)),
+        "gpt2": lambda: transformers.GPT2LMHeadModel(
+            GPT2Config(n_embd=128, n_layer=2, n_head=4, vocab_size=160, n_positions=64)
+        ),
+        "bert": lambda: transformers.BertForMaskedLM(BertConfig(**SMALL, vocab_size=160, max_position_embeddings=64)),
+        "vit": lambda: transformers.ViTForImageClassification(
+            ViTConfig(**SMALL, image_size=32, patch_size=8, num_labels=5)
+        ),
+    }
+
+
+@pytest.fixture(scope="module", params=list(_models()))
+def folders(request, tmp_path_factory):
+    """Auto class, compressed folder, decompressed folder."""
+    torch.manual_seed(1)
+    model = _models()[request.param]().to(torch.bfloat16)
+    root = tmp_path_factory.mktemp(request.param)
+    # Several files, where the version of transformers splits such small ones.
+    model.save_pretrained(root / "model", max_shard_size="400KB")
+    nwc.compress(root / "model", root / "nwc", bpw=8, progress=False)
+    nwc.decompress(root / "nwc", root / "plain", progress=False)
+    auto = {
+        "bert": transformers.AutoModelForMaskedLM,
+        "vit": transformers.AutoModelForImageClassification,
+    }.get(request.param, transformers.AutoModelForCausalLM)
+    return auto, root / "nwc", root / "plain"
+
+
+def same(found, expected):
+    found, expected = found.state_dict(), expected.state_dict()
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype, name
+        assert torch.equal(found[name], tensor), name
+
+
+def coded(folder):
+    return [t["name"] for t in nwc.inspect(folder)["tensors"] if t["coding"] == "trellis"]
+
+
+def test_auto_class_gives_the_decompressed_model(folders):
+    import nwc.transformers  # noqa: F401
+
+    auto, compressed, plain = folders
+    assert coded(compressed)
+    same(auto.from_pretrained(compressed), auto.from_pretrained(plain))
+
+
+@pytest.mark.skipif(int(transformers.__version__.split(".")[0]) < 5, reason="needs transformers 5")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_from_pretrained_gives_the_decompressed_model(folders, dtype):
+    auto, compressed, plain = folders
+    dtype = getattr(torch, dtype)
+    same(nwc.from_pretrained(compressed, dtype=dtype), auto.from_pretrained(plain, dtype=dtype))
+
+
+def test_saved_again_it_is_an_ordinary_checkpoint(folders, tmp_path):
+    import nwc.transformers  # noqa: F401
+
+    auto, compressed, plain = folders
+    auto.from_pretrained(compressed).save_pretrained(tmp_path / "again")
+    config = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert "quantization_config" not in config
+    program = (
+        "import sys, transformers\n"
+        f"m = transformers.{auto.__name__}.from_pretrained(sys.argv[1])\n"
+        "assert 'nwc' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path / "again"], check=True)
+    same(auto.from_pretrained(tmp_path / "again"), auto.from_pretrained(plain))
+
+
+def test_plain_folders_load_as_before(folders):
+    import nwc.transformers  # noqa: F401
+
+    auto, _, plain = folders
+    model, info = auto.from_pretrained(plain, output_loading_info=True)
+    assert not info["missing_keys"]
+
+
+def test_device_map_and_offload(folders, tmp_path):
+    pytest.importorskip("accelerate")
+    import nwc.transformers  # noqa: F401
+
+    auto, compressed, plain = folders
+    same(auto.from_pretrained(compressed, device_map="cpu"), auto.from_pretrained(plain))
+
+
+def test_a_damaged_payload_gives_no_model(folders, tmp_path):
+    import shutil
+
+    import nwc.transformers  # noqa: F401
+
+    auto, compressed, _ = folders
+    damaged = tmp_path / "damaged"
+    shutil.copytree(compressed, damaged)
+    name = coded(damaged)[-1]
+    for file in damaged.glob("*.safetensors"):
+        raw = bytearray(file.read_bytes())
+        n = int.from_bytes(raw[:8], "little")
+        entry = json.loads(raw[8 : 8 + n]).get(name)
+        if entry:
+            raw[8 + n + sum(entry["data_offsets"]) // 2] ^= 0x10
+            file.write_bytes(raw)
+            break
+    for load in (auto.from_pretrained, nwc.from_pretrained):
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            load(damaged)
+        text = repr(caught.value) + repr(caught.value.__cause__) + repr(caught.value.__context__)
+        assert name in text and file.name in text, text
+
+
+def test_without_the_import_there_is_no_model(folders):
+    _, compressed, _ = folders
+    program = (
+        "import sys, transformers\n"
+        "try:\n"
+        f"    m = transformers.{folders[0].__name__}.from_pretrained(sys.argv[1])\n"
+        "except Exception as error:\n"
+        "    sys.exit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, compressed], check=False).returncode == 7
+
+
+def test_an_unknown_version_is_refused():
+    program = (
+        "import transformers.modeling_utils\n"
+        "del transformers.modeling_utils.safe_open\n"
+        "try:\n"
+        "    import nwc.transformers\n"
+        "except ImportError as error:\n"
+        "    assert 'safe_open' in str(error), error\n"
+        "else:\n"
+        "    raise SystemExit('imported')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
