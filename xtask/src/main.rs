@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask reproduce` and what they stand on.
 #![forbid(unsafe_code)]
 
+mod bindings;
 mod emulate;
 mod flags;
 mod lab;

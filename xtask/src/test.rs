@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use xtask::{libtorch, workspace};
 
+use crate::bindings;
 use crate::flags::TestFlags;
 use crate::tidy;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(flags: &TestFlags) -> Result<()> {
     fuzz.arg("--target-dir")
         .arg(workspace::store().join("fuzz"));
     workspace::step("fuzz targets build", &mut fuzz)?;
+    bindings::test()?;
     let mut tests = plain("test");
     with_fixed_output(&mut tests);
     if flags.no_torch {

@@ -9,6 +9,9 @@ use pyo3::types::{PyByteArray, PyDict};
 use crate::error::raise;
 use crate::pool::pool;
 
+/// A weight file: name, names of tensors, metadata.
+type ShardParts<'py> = (String, Vec<String>, Bound<'py, PyDict>);
+
 /// A checkpoint folder, compressed or plain: headers only, tensors are decoded when they are asked for.
 ///
 /// The view may be used by many threads at once and after a fork.
@@ -51,10 +54,7 @@ impl Checkpoint {
     }
 
     /// The weight files: name, names of tensors, the original file's metadata.
-    fn shards<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<Vec<(String, Vec<String>, Bound<'py, PyDict>)>> {
+    fn shards<'py>(&self, py: Python<'py>) -> PyResult<Vec<ShardParts<'py>>> {
         let shards = self.inner.shards().into_iter();
         shards
             .map(|shard| {
