@@ -83,10 +83,11 @@ fn round_trip(tensors: &[TestTensor], mut check: impl FnMut(&Restored)) {
         let [original, packed, restored] =
             ["original", "packed", "restored"].map(|n| dir.path().join(n));
         write_checkpoint(&original, &[tensors.to_vec()]);
-        let options = CompressOptions::new(codec);
+        let mut options = CompressOptions::new(codec);
+        options.verify = true;
         let inspection = nwc::compress(&original, &packed, &options, &NoProgress).unwrap();
         let decode = DecodeOptions::default();
-        let verified = nwc::verify(&packed, &decode, &NoProgress).unwrap();
+        let verified = nwc::verify_against(&packed, &original, &decode, &NoProgress).unwrap();
         assert!(verified.failures.is_empty(), "{:?}", verified.failures);
         nwc::decompress(&packed, &restored, &decode, &NoProgress).unwrap();
         let [before, after] = [&original, &restored].map(|dir| Checkpoint::open(dir).unwrap());

@@ -47,6 +47,7 @@ fn place(error: &nwc::Error) -> (Option<String>, Option<String>) {
         Header { path: p, .. } | Json { path: p, .. } | Container { path: p, .. } => {
             (path(p), None)
         }
+        NotReadBack { path: p, .. } | OtherModel { path: p, .. } => (path(p), None),
         FileDigest { path: p, .. } | Statistics { path: p, .. } => (path(p), None),
         NonFinite {
             path: p, tensor, ..

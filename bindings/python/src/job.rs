@@ -166,9 +166,18 @@ pub(crate) fn decompress(
 
 /// Starts verifying; see `nwc.verify`.
 #[pyfunction]
-pub(crate) fn verify(py: Python<'_>, path: PathBuf, threads: Option<usize>) -> PyResult<Job> {
+pub(crate) fn verify(
+    py: Python<'_>,
+    path: PathBuf,
+    against: Option<PathBuf>,
+    threads: Option<usize>,
+) -> PyResult<Job> {
     start(py, threads, move |progress| {
-        let found = nwc::verify(&path, &DecodeOptions::default(), progress)?;
+        let options = DecodeOptions::default();
+        let found = match against {
+            Some(original) => nwc::verify_against(&path, original, &options, progress)?,
+            None => nwc::verify(&path, &options, progress)?,
+        };
         let failures: Vec<String> = found.failures.iter().map(chain).collect();
         json(&serde_json::json!({
             "n_tensors": found.n_tensors,

@@ -24,6 +24,7 @@ pub(crate) struct CompressArgs {
     dequantize: bool,
     preset: Option<String>,
     non_finite: String,
+    verify: bool,
     dry_run: bool,
 }
 
@@ -90,6 +91,7 @@ impl CompressArgs {
         options.keep = self.keep;
         options.code = self.code;
         options.dequantize = self.dequantize;
+        options.verify = self.verify;
         options.dry_run = self.dry_run;
         Ok(options)
     }

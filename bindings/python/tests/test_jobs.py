@@ -54,6 +54,14 @@ def test_reports(compressed, model):
     }
 
 
+def test_comparison_with_the_original(compressed, model, tmp_path):
+    assert nwc.verify(compressed, against=model, progress=False) == nwc.verify(compressed, progress=False)
+    nwc.compress(model, tmp_path / "out", verify=True, progress=False)
+    nwc.decompress(compressed, tmp_path / "other", progress=False)
+    with pytest.raises(nwc.OtherModelError, match="fingerprint"):
+        nwc.verify(compressed, against=tmp_path / "other", progress=False)
+
+
 def test_same_bytes_for_any_number_of_threads(model, tmp_path):
     for n in (1, 3):
         nwc.compress(model, tmp_path / str(n), threads=n, progress=False)

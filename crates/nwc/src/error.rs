@@ -169,6 +169,24 @@ pub enum Error {
     /// Recovery between the coding of linears failed.
     #[error("recovery failed")]
     Recovery(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What was written cannot be read back, so that it was not kept.
+    #[error("what was written to {} cannot be read back; nothing is left of it", path.display())]
+    NotReadBack {
+        /// The output asked for.
+        path: PathBuf,
+        /// What the reader found.
+        source: Box<Error>,
+    },
+    /// A model is not the one that was compressed.
+    #[error("{} is another model: its fingerprint is {found}, what was compressed had {expected}", path.display())]
+    OtherModel {
+        /// The model that was given.
+        path: PathBuf,
+        /// Its fingerprint.
+        found: String,
+        /// The fingerprint recorded in the compressed checkpoint.
+        expected: String,
+    },
     /// [`Progress::is_cancelled`](crate::Progress::is_cancelled) said so; nothing is left behind.
     #[error("cancelled")]
     Cancelled,
@@ -201,6 +219,14 @@ pub enum TensorError {
     /// Shapes and chunks.
     #[error(transparent)]
     Chunk(#[from] nwc_chunk::Error),
+    /// A weight is further from the original than was recorded when it was coded.
+    #[error("relative squared error {found:e}, recorded {recorded:e}")]
+    Worse {
+        /// ‖W−Ŵ‖²/‖W‖², measured now.
+        found: f64,
+        /// The same, from the table.
+        recorded: f64,
+    },
     /// The record says something that its sections do not bear out.
     #[error("{what} is {found}, expected {expected}")]
     Record {
@@ -243,6 +269,8 @@ impl Error {
             Self::Codec { .. } => "Codec",
             Self::Statistics { .. } => "Statistics",
             Self::Recovery(_) => "Recovery",
+            Self::NotReadBack { .. } => "NotReadBack",
+            Self::OtherModel { .. } => "OtherModel",
             Self::Cancelled => "Cancelled",
             Self::Argument { .. } => "Argument",
         }

@@ -36,6 +36,8 @@ mod statistics;
 #[cfg(feature = "encode")]
 mod survey;
 
+#[cfg(feature = "encode")]
+pub use decode::verify_against;
 pub use decode::{
     Checkpoint, ShardInfo, TensorInfo, TensorReader, Verification, decompress, inspect, verify,
 };

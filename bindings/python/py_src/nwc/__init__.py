@@ -45,6 +45,7 @@ def compress(
     preset: str | None = None,
     non_finite: str = "refuse",
     threads: int | None = None,
+    verify: bool = False,
     dry_run: bool = False,
     progress: Progress = None,
 ) -> dict[str, Any]:
@@ -63,8 +64,10 @@ def compress(
     ``embeddings`` ``"code"`` or ``"keep"``; ``embedding_bits`` bits per weight more for embeddings, -4 to 8; ``keep``
     and ``code`` patterns of tensor names (``*`` and ``?``) that are stored as they are, or coded although a rule keeps
     them; ``dequantize`` opens FP8, MXFP4, GPTQ and AWQ weights; ``preset`` ``"paper"`` or ``None``; ``non_finite``
-    ``"refuse"`` or ``"keep"``; ``threads`` the number of threads, all cores where it is ``None``; ``dry_run`` codes all and writes nothing. ``progress`` is called with what is being done, weights done
-    and weights in all; ``None`` shows a bar on a terminal where tqdm is installed, ``False`` none.
+    ``"refuse"`` or ``"keep"``; ``threads`` the number of threads, all cores where it is ``None``; ``verify`` decodes
+    all of what was written, and not a sample only, and compares it with the original before the folder appears;
+    ``dry_run`` codes all and writes nothing. ``progress`` is called with what is being done, weights done and weights
+    in all; ``None`` shows a bar on a terminal where tqdm is installed, ``False`` none.
 
     Returns what :func:`inspect` would. Raises :class:`ArgumentError`, :class:`OutputExistsError` and others of
     :class:`NwcError`; Ctrl-C and exceptions of ``progress`` stop the job.
@@ -73,7 +76,7 @@ def compress(
         "bpw": bpw, "payload_bpw": payload_bpw, "target_size": target_size, "max_kl": max_kl, "lambda_": lambda_,
         "codec": codec, "stats": stats, "states": states, "embeddings": embeddings, "embedding_bits": embedding_bits,
         "keep": _names("keep", keep), "code": _names("code", code), "dequantize": dequantize,
-        "preset": preset, "non_finite": non_finite, "dry_run": dry_run,
+        "preset": preset, "non_finite": non_finite, "verify": verify, "dry_run": dry_run,
     }
     return finish(_nwc.compress(model, out, args, threads), progress)
 
@@ -92,13 +95,18 @@ def decompress(path: Path, out: Path, *, threads: int | None = None, progress: P
     finish(_nwc.decompress(path, out, threads), progress)
 
 
-def verify(path: Path, *, threads: int | None = None, progress: Progress = None) -> dict[str, Any]:
+def verify(
+    path: Path, *, against: Path | None = None, threads: int | None = None, progress: Progress = None
+) -> dict[str, Any]:
     """Checks all digests of the compressed folder ``path`` and decodes every tensor.
+
+    With ``against``, the folder of the original model, every tensor is compared with it: coded weights must be no
+    further from it than was recorded when they were coded, all others must be equal.
 
     Returns ``{"n_tensors", "n_files", "failures"}``, where ``failures`` are messages, none for a sound folder.
     Raises :class:`NwcError` only where the check cannot be made.
     """
-    return finish(_nwc.verify(path, threads), progress)
+    return finish(_nwc.verify(path, against, threads), progress)
 
 
 def inspect(path: Path) -> dict[str, Any]:

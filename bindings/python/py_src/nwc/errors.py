@@ -97,6 +97,14 @@ class RecoveryError(NwcError, RuntimeError):
     """Recovery between the coding of linears failed."""
 
 
+class NotReadBackError(NwcError, OSError):
+    """What was written cannot be read back; nothing is left of it."""
+
+
+class OtherModelError(NwcError, ValueError):
+    """A model is not the one that was compressed."""
+
+
 class CancelledError(NwcError, RuntimeError):
     """The job was asked to stop."""
 

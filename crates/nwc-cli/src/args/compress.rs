@@ -91,6 +91,10 @@ pub struct CompressArgs {
     /// Number of threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Before the folder appears, decode all of what was written and compare it with the original; otherwise a sample of
+    /// every tensor is decoded
+    #[arg(long, conflicts_with = "dry_run")]
+    pub verify: bool,
     /// Compress and print the report, but write nothing
     #[arg(long)]
     pub dry_run: bool,

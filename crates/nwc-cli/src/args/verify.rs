@@ -11,6 +11,10 @@ use super::Device;
 pub struct VerifyArgs {
     /// Folder made by `compress`
     pub dir: PathBuf,
+    /// Compare every tensor with the model in this folder, which DIR was made from, and report those that are further
+    /// from it than was recorded
+    #[arg(long, value_name = "ORIGINAL")]
+    pub against: Option<PathBuf>,
     /// Number of threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

@@ -62,6 +62,7 @@ fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
     options.dequantize = args.dequantize;
     options.non_finite = args.non_finite;
     options.statistics.clone_from(&args.stats);
+    options.verify = args.verify;
     options.dry_run = args.dry_run;
     Ok(options)
 }

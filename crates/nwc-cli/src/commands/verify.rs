@@ -8,7 +8,12 @@ use crate::progress::Bar;
 pub(crate) fn run(args: &VerifyArgs, quiet: bool) -> anyhow::Result<Outcome> {
     let options = decode_options(args.device)?;
     let bar = Bar::new(quiet);
-    let verification = with_threads(args.threads, || Ok(nwc::verify(&args.dir, &options, &bar)?))?;
+    let verification = with_threads(args.threads, || {
+        Ok(match &args.against {
+            Some(original) => nwc::verify_against(&args.dir, original, &options, &bar)?,
+            None => nwc::verify(&args.dir, &options, &bar)?,
+        })
+    })?;
     for failure in &verification.failures {
         eprintln!("error: {}", chain(failure));
     }
@@ -16,8 +21,12 @@ pub(crate) fn run(args: &VerifyArgs, quiet: bool) -> anyhow::Result<Outcome> {
         return Ok(Outcome::CheckFailed);
     }
     if !quiet {
+        let compared = match &args.against {
+            Some(original) => format!(", tensors compared with {}", original.display()),
+            None => String::new(),
+        };
         print(&format!(
-            "{} tensors and {} files verified\n",
+            "{} tensors and {} files verified{compared}\n",
             verification.n_tensors, verification.n_files
         ))?;
     }

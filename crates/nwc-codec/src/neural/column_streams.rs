@@ -128,6 +128,29 @@ impl NeuralCodec {
         to_array(symbols, levels.len(), latent_dim)
     }
 
+    /// Decodes the first substream alone, a sample of what [`NeuralCodec::decode_columns`] decodes: `[its chunks,
+    /// latent_dim]`.
+    ///
+    /// # Errors
+    /// As [`NeuralCodec::decode_columns`].
+    pub fn decode_first_substream(
+        &self,
+        substreams: &[&[u8]],
+        levels: &[QualityLevel],
+        chunks_per_column: usize,
+    ) -> Result<Array2<i32>> {
+        self.config().check_levels(levels)?;
+        self.check_substreams(substreams.len(), levels.len(), chunks_per_column)?;
+        let n_chunks = self
+            .chunks_per_substream(chunks_per_column)
+            .min(levels.len());
+        let (first, levels) = (&substreams[..substreams.len().min(1)], &levels[..n_chunks]);
+        match self.config().n_states {
+            1 => self.decode_chunks(first, levels, Parallelism::Serial),
+            _ => self.decode_columns(first, levels, chunks_per_column, Parallelism::Serial),
+        }
+    }
+
     /// Chunks in a substream that is not the last; on a trellis those of a multiple of [`LANES`] columns.
     fn chunks_per_substream(&self, chunks_per_column: usize) -> usize {
         let latent_dim = self.config().latent_dim;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nwc_format::{
-    CodecRecord, Coding, DType, Section, Shard, ShardMetadata, TensorRecord, check_base,
+    CodecRecord, Coding, DType, Digest, Section, Shard, ShardMetadata, TensorRecord, check_base,
     check_shard_set,
 };
 
@@ -166,8 +166,15 @@ impl Compressed {
         )
     }
 
+    /// The fingerprint of the model that was compressed, the same in all shards.
+    #[cfg(feature = "encode")]
+    pub(super) fn fingerprint(&self) -> Digest {
+        let first = self.shards.first();
+        first.map_or(Digest::of(&[]), |shard| shard.metadata().fingerprint)
+    }
+
     /// The tensor that holds the values of `record`: itself, or the one that it is tied to.
-    fn untied<'a>(
+    pub(super) fn untied<'a>(
         &'a self,
         shard: &'a CompressedShard,
         record: &'a TensorRecord,

@@ -1,5 +1,7 @@
 //! A compressed checkpoint back: single tensors, whole folders, checks, and lists of what is in it.
 
+#[cfg(feature = "encode")]
+mod against;
 mod checkpoint;
 mod compressed;
 mod decompress;
@@ -7,6 +9,10 @@ mod inspect;
 mod reader;
 mod verify;
 
+#[cfg(feature = "encode")]
+pub use against::verify_against;
+#[cfg(feature = "encode")]
+pub(crate) use against::{Original, ReadBack, read_back};
 pub use checkpoint::{Checkpoint, ShardInfo, TensorInfo};
 pub use decompress::decompress;
 pub use inspect::inspect;

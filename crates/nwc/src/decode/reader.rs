@@ -117,6 +117,16 @@ impl<'a> TensorReader<'a> {
         self.slice_into(0..self.rows, 0..self.cols, out)
     }
 
+    /// Decodes a sample of a coded tensor; others have been read whole by now.
+    pub(super) fn check_sample(&self) -> Result<()> {
+        match &self.stored {
+            Stored::Bytes(_) => Ok(()),
+            Stored::Matrix(matrix, _) => matrix
+                .check_sample()
+                .map_err(|e| Error::tensor(self.path, self.name, e)),
+        }
+    }
+
     /// Decodes the given rows and columns into `out`, row-major.
     ///
     /// Whole substreams are decoded: those of the columns asked for. All of them hold all rows, so that fewer rows

@@ -2,15 +2,17 @@
 
 use std::path::Path;
 
+use nwc_format::TensorRecord;
 use rayon::prelude::*;
 
-use super::compressed::{Compressed, Decoded, elems, n_elems};
+use super::compressed::{Compressed, CompressedShard, Decoded, elems, n_elems};
+use crate::family::check_finite;
 use crate::folder::carry;
 use crate::options::{DecodeOptions, Job, Progress};
 use crate::{Error, Result, TensorError};
 
 /// What [`verify`] found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Verification {
     /// Tensors that were decoded.
     pub n_tensors: usize,
@@ -31,22 +33,37 @@ pub fn verify(
     progress: &dyn Progress,
 ) -> Result<Verification> {
     let dir = dir.as_ref();
-    let compressed = match Compressed::open(dir, options) {
-        Ok(compressed) => compressed,
-        Err(err @ Error::Container { .. }) => {
-            return Ok(Verification {
-                n_tensors: 0,
-                n_files: 0,
-                failures: vec![err],
-            });
-        }
-        Err(err) => return Err(err),
-    };
-    let mut verification = Verification {
-        n_tensors: 0,
-        n_files: 0,
-        failures: Vec::new(),
-    };
+    match open(dir, options)? {
+        Ok(compressed) => check_all(dir, &compressed, progress, |shard, record| {
+            decode_whole(&compressed, shard, record).map(drop)
+        }),
+        Err(damaged) => Ok(damaged),
+    }
+}
+
+/// Opens a compressed checkpoint; damage to its headers is a finding, not an error.
+pub(super) fn open(
+    dir: &Path,
+    options: &DecodeOptions,
+) -> Result<std::result::Result<Compressed, Verification>> {
+    match Compressed::open(dir, options) {
+        Ok(compressed) => Ok(Ok(compressed)),
+        Err(err @ Error::Container { .. }) => Ok(Err(Verification {
+            failures: vec![err],
+            ..Verification::default()
+        })),
+        Err(err) => Err(err),
+    }
+}
+
+/// Checks every carried file's digest, and every tensor with `check`.
+pub(super) fn check_all(
+    dir: &Path,
+    compressed: &Compressed,
+    progress: &dyn Progress,
+    check: impl Fn(&CompressedShard, &TensorRecord) -> Result<()> + Sync,
+) -> Result<Verification> {
+    let mut verification = Verification::default();
     let n_weights = compressed.shards.iter().map(n_elems).sum();
     let job = Job::start(progress, "verify", n_weights);
     for shard in &compressed.shards {
@@ -62,23 +79,9 @@ pub fn verify(
                 if job.check().is_err() {
                     return None;
                 }
-                let decoded = compressed.decode(shard, record).and_then(|decoded| {
-                    let n_elems = elems(&record.shape);
-                    match decoded {
-                        Decoded::Values(values) if values.len() != n_elems => Err(Error::tensor(
-                            shard.path(),
-                            &record.name,
-                            TensorError::Record {
-                                what: "number of decoded weights",
-                                found: values.len().to_string(),
-                                expected: n_elems.to_string(),
-                            },
-                        )),
-                        _ => Ok(()),
-                    }
-                });
+                let result = check(shard, record);
                 job.advance(elems(&record.shape));
-                decoded.err()
+                result.err()
             });
         verification.n_files += metadata.files.len();
         let of_files = metadata
@@ -91,4 +94,26 @@ pub fn verify(
         verification.failures.extend::<Vec<_>>(failures.1);
     }
     Ok(verification)
+}
+
+/// Decodes a tensor: as many values as it has elements, and finite ones.
+pub(super) fn decode_whole<'a>(
+    compressed: &'a Compressed,
+    shard: &'a CompressedShard,
+    record: &'a TensorRecord,
+) -> Result<Decoded<'a>> {
+    let decoded = compressed.decode(shard, record)?;
+    if let Decoded::Values(values) = &decoded {
+        let wrong = |e| Error::tensor(shard.path(), &record.name, e);
+        let n_elems = elems(&record.shape);
+        if values.len() != n_elems {
+            return Err(wrong(TensorError::Record {
+                what: "number of decoded weights",
+                found: values.len().to_string(),
+                expected: n_elems.to_string(),
+            }));
+        }
+        check_finite(values.iter()).map_err(wrong)?;
+    }
+    Ok(decoded)
 }

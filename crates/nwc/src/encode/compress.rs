@@ -8,6 +8,7 @@ use super::hook::{LinearCoder, Recovered};
 use super::room::Expected;
 use super::write::Writer;
 use crate::classify::Overrides;
+use crate::decode::{Original, ReadBack, read_back};
 use crate::family::{self, Layer, Layers};
 use crate::folder::{OutputDir, Source, carry};
 use crate::options::{Cancel, CompressOptions, Progress};
@@ -98,6 +99,7 @@ fn run(
     let room = family::room(options);
     let expected = Expected::new(&plan, &files, &layers, room, recover.is_some())?;
     let coder = family::plan(options, &layers, expected.sizes(&plan), progress)?;
+    let has_recovered = recover.is_some();
     let recovered = match recover {
         Some(recover) => {
             let linears = LinearCoder::new(&*coder, &layers, &plan);
@@ -126,6 +128,12 @@ fn run(
     if let Some(out) = out {
         let bits = QuantizationEntry::hub_bits(inspection.totals.bpw_payload);
         carry::write_config(model, &out, bits, is_opened)?;
+        let depth = match (options.verify, !has_recovered) {
+            (false, _) => ReadBack::Sample,
+            (true, true) => ReadBack::Compared(Original::of(&source)),
+            (true, false) => ReadBack::Whole,
+        };
+        read_back(&out, &depth, progress)?;
         out.commit()?;
     }
     Ok(inspection)

@@ -196,6 +196,31 @@ impl OpenMatrix<'_> {
         self.restoring.apply(decoded.view_mut(), columns);
         Ok(decoded)
     }
+
+    /// Decodes a sample of the matrix.
+    ///
+    /// # Errors
+    /// Those of the decoder; [`TensorError::Record`] where a value is not finite.
+    pub(crate) fn check_sample(&self) -> Result<(), TensorError> {
+        check_finite(self.panels.sample()?.iter())
+    }
+}
+
+/// Checks decoded values: no codec stores what is not finite.
+///
+/// # Errors
+/// [`TensorError::Record`] names the first value that is not.
+pub(crate) fn check_finite<'a>(
+    mut values: impl Iterator<Item = &'a f32>,
+) -> Result<(), TensorError> {
+    match values.find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(TensorError::Record {
+            what: "a decoded weight",
+            found: value.to_string(),
+            expected: "a finite number".into(),
+        }),
+    }
 }
 
 /// Opens a tensor that is stored as a `rows` × `cols` matrix; nothing is decoded yet.

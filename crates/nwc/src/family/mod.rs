@@ -45,10 +45,14 @@ pub(crate) use codec_file::CodecFile;
 #[cfg(feature = "encode")]
 pub use coded::CodedMatrix;
 #[cfg(feature = "encode")]
+pub(crate) use coded::distortion;
+#[cfg(feature = "encode")]
 pub(crate) use layers::{Layer, Layers};
 #[cfg(feature = "encode")]
 pub(crate) use matrix::{GAINS, ROWS, TRANSPOSED, usual_rows};
-pub(crate) use matrix::{NMSE_NORMALIZED, OpenMatrix, StoredSections, decode, matrix_shape, open};
+pub(crate) use matrix::{
+    NMSE_NORMALIZED, OpenMatrix, StoredSections, check_finite, decode, matrix_shape, open,
+};
 #[cfg(feature = "encode")]
 pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
 #[cfg(feature = "encode")]
@@ -83,6 +87,14 @@ pub(crate) trait Panels: fmt::Debug + Send + Sync {
 
     /// Decodes panel `panel`, `[rows, its columns]`.
     fn decode(&self, panel: usize) -> Result<Array2<f32>, TensorError>;
+
+    /// Decodes a part that stands for the whole and is cheap; of any shape, empty where the matrix is.
+    fn sample(&self) -> Result<Array2<f32>, TensorError> {
+        match self.columns().len() {
+            0 => Ok(Array2::default((0, 0))),
+            n => self.decode(n / 2),
+        }
+    }
 }
 
 /// A family planned for one compression.

@@ -43,6 +43,9 @@ pub struct CompressOptions {
     pub dequantize: bool,
     /// What happens to tensors that hold NaN or infinity.
     pub non_finite: NonFinite,
+    /// Whether everything that was written is decoded and compared with the original before the folder appears, and not
+    /// a sample of every tensor only. After recovery, which changes the weights, it is decoded and not compared.
+    pub verify: bool,
     /// Code everything, write nothing.
     pub dry_run: bool,
     /// What a comparison changes about the method.
@@ -64,6 +67,7 @@ impl CompressOptions {
             code: Vec::new(),
             dequantize: false,
             non_finite: NonFinite::Refuse,
+            verify: false,
             dry_run: false,
         }
     }

@@ -164,14 +164,14 @@ impl<'a> Plan<'a> {
 /// # Errors
 /// [`Error`] names the file that cannot be read.
 pub fn fingerprint(dir: impl AsRef<Path>) -> Result<String> {
-    let source = Source::open(dir.as_ref())?;
-    let plan = Plan::new(
-        &source,
-        Embeddings::Keep,
-        NonFinite::Keep,
-        &Overrides::default(),
-    )?;
-    Ok(plan.fingerprint.to_string())
+    Ok(fingerprint_of(&Source::open(dir.as_ref())?)?.to_string())
+}
+
+/// As [`fingerprint`], of an opened checkpoint.
+pub(crate) fn fingerprint_of(source: &Source) -> Result<Digest> {
+    let overrides = Overrides::default();
+    let plan = Plan::new(source, Embeddings::Keep, NonFinite::Keep, &overrides)?;
+    Ok(plan.fingerprint)
 }
 
 struct Scan {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use nwc_chunk::ndarray::{Array1, Array2};
+use nwc_chunk::ndarray::{Array1, Array2, s};
 use nwc_chunk::{ChunkLayout, Parallelism, denormalize_rows_in_place};
 use nwc_codec::{NeuralCodec, SynthesisBackend, Synthesizer};
 
@@ -100,5 +100,28 @@ impl Panels for WholeMatrix<'_> {
     fn decode(&self, _panel: usize) -> Result<Array2<f32>, TensorError> {
         self.decoder
             .decode(&self.stored, self.rows, self.columns.len())
+    }
+
+    /// Entropy decoding of the first substream, synthesis of its first chunks: synthesis takes most of the time.
+    fn sample(&self) -> Result<Array2<f32>, TensorError> {
+        const MAX_CHUNKS: usize = 1024;
+        let codec = &self.decoder.codec;
+        let layout = ChunkLayout::new(self.rows, self.columns.len(), codec.config().chunk_len)?;
+        if layout.n_chunks() == 0 {
+            return Ok(Array2::default((0, 0)));
+        }
+        let n_levels = codec.config().n_quality_levels();
+        let levels = stored_levels(&self.stored, n_levels, self.columns.len())?;
+        let levels = layout.chunk_levels(&levels)?;
+        let substreams = self.stored.substreams()?;
+        let per_col = layout.n_chunks_per_col();
+        let symbols = codec.decode_first_substream(&substreams, &levels, per_col)?;
+        let n_chunks = symbols.nrows().min(MAX_CHUNKS);
+        let symbols = symbols.slice(s![..n_chunks, ..]);
+        Ok(Synthesizer::synthesize(
+            codec,
+            symbols,
+            &levels[..n_chunks],
+        )?)
     }
 }
