@@ -16,7 +16,7 @@ struct Damaging<'a> {
     job: &'a str,
     parent: &'a Path,
     file: &'a str,
-    damage: fn(&mut Vec<u8>),
+    damage: fn(&mut [u8]),
     is_done: AtomicBool,
 }
 
@@ -49,7 +49,7 @@ fn original(parent: &Path) -> PathBuf {
 }
 
 #[track_caller]
-fn check_refused(file: &str, damage: fn(&mut Vec<u8>), is_verified: bool, named: &str) {
+fn check_refused(file: &str, damage: fn(&mut [u8]), is_verified: bool, named: &str) {
     for (family, codec) in fixture_codecs() {
         let dir = tempfile::tempdir().unwrap();
         let original = original(dir.path());
@@ -80,7 +80,7 @@ fn check_refused(file: &str, damage: fn(&mut Vec<u8>), is_verified: bool, named:
 }
 
 /// The last byte of the file belongs to a tensor; which one depends on the family.
-fn flip_last(bytes: &mut Vec<u8>) {
+fn flip_last(bytes: &mut [u8]) {
     *bytes.last_mut().unwrap() ^= 1;
 }
 
@@ -92,7 +92,7 @@ fn a_damaged_section_is_found_before_the_folder_appears() {
 
 #[test]
 fn a_damaged_carried_file_is_found_before_the_folder_appears() {
-    let damage: fn(&mut Vec<u8>) = |bytes| bytes[0] = b'[';
+    let damage: fn(&mut [u8]) = |bytes| bytes[0] = b'[';
     check_refused("config.json", damage, false, "config.json");
 }
 
