@@ -30,6 +30,7 @@ pub(crate) fn run(flags: &TestFlags) -> Result<()> {
         command
     };
     lints("lints", &mut plain("clippy"))?;
+    decoders()?;
     docs("docs", &mut plain("doc"))?;
     let mut fuzz = workspace::cargo();
     fuzz.args(["check", "--manifest-path", "fuzz/Cargo.toml"]);
@@ -59,6 +60,27 @@ pub(crate) fn run(flags: &TestFlags) -> Result<()> {
         "tests, with LibTorch",
         with_fixed_output(&mut torch("test")),
     )
+}
+
+/// Lints of the facade as a decoder: features of a workspace add up, so that nothing else builds it like that.
+fn decoders() -> Result<()> {
+    for features in ["", "neural"] {
+        let mut clippy = workspace::cargo();
+        clippy.args([
+            "clippy",
+            "-p",
+            "nwc",
+            "--no-default-features",
+            "--features",
+            features,
+        ]);
+        clippy.args(["--", "-D", "warnings"]);
+        workspace::step(
+            &format!("lints, decoder with features [{features}]"),
+            &mut clippy,
+        )?;
+    }
+    Ok(())
 }
 
 fn torch_crates() -> impl Iterator<Item = &'static str> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nwc_format::{
-    CodecRecord, Coding, DType, Digest, Section, Shard, ShardMetadata, TensorRecord, check_base,
+    CodecRecord, Coding, DType, Section, Shard, ShardMetadata, TensorRecord, check_base,
     check_shard_set,
 };
 
@@ -168,9 +168,11 @@ impl Compressed {
 
     /// The fingerprint of the model that was compressed, the same in all shards.
     #[cfg(feature = "encode")]
-    pub(super) fn fingerprint(&self) -> Digest {
+    pub(super) fn fingerprint(&self) -> nwc_format::Digest {
         let first = self.shards.first();
-        first.map_or(Digest::of(&[]), |shard| shard.metadata().fingerprint)
+        first.map_or(nwc_format::Digest::of(&[]), |shard| {
+            shard.metadata().fingerprint
+        })
     }
 
     /// The tensor that holds the values of `record`: itself, or the one that it is tied to.

@@ -118,6 +118,7 @@ impl<'a> TensorReader<'a> {
     }
 
     /// Decodes a sample of a coded tensor; others have been read whole by now.
+    #[cfg(feature = "encode")]
     pub(super) fn check_sample(&self) -> Result<()> {
         match &self.stored {
             Stored::Bytes(_) => Ok(()),

@@ -201,6 +201,7 @@ impl OpenMatrix<'_> {
     ///
     /// # Errors
     /// Those of the decoder; [`TensorError::Record`] where a value is not finite.
+    #[cfg(feature = "encode")]
     pub(crate) fn check_sample(&self) -> Result<(), TensorError> {
         check_finite(self.panels.sample()?.iter())
     }

@@ -89,6 +89,7 @@ pub(crate) trait Panels: fmt::Debug + Send + Sync {
     fn decode(&self, panel: usize) -> Result<Array2<f32>, TensorError>;
 
     /// Decodes a part that stands for the whole and is cheap; of any shape, empty where the matrix is.
+    #[cfg(feature = "encode")]
     fn sample(&self) -> Result<Array2<f32>, TensorError> {
         match self.columns().len() {
             0 => Ok(Array2::default((0, 0))),

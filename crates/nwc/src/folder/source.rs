@@ -1,9 +1,7 @@
 //! A plain Hugging Face checkpoint folder, opened for reading.
 
 use std::borrow::Cow;
-#[cfg(feature = "encode")]
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,7 +70,6 @@ pub(crate) struct SourceShard {
     file: Arc<MappedFile>,
     pub(crate) tensors: Vec<SourceTensor>,
     /// The file's own `__metadata__`, such as `format: pt`.
-    #[cfg(feature = "encode")]
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
@@ -97,10 +94,10 @@ impl SourceShard {
     }
 
     /// Gives the memory of a tensor's bytes back; they can be read again.
-    #[cfg(feature = "encode")]
     pub(crate) fn forget(&self, tensor: &SourceTensor) {
         match &tensor.place {
             Place::File(range) => self.file.forget(range.clone()),
+            #[cfg(feature = "encode")]
             Place::Opened(opened) => opened.forget(),
         }
     }
@@ -280,7 +277,6 @@ fn open_shard(path: &Path, file_name: &str) -> Result<SourceShard> {
         file_name: file_name.into(),
         file: Arc::new(file),
         tensors,
-        #[cfg(feature = "encode")]
         metadata: header.metadata().clone(),
     })
 }

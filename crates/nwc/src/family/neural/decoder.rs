@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use nwc_chunk::ndarray::{Array1, Array2, s};
+#[cfg(feature = "encode")]
+use nwc_chunk::ndarray::s;
+use nwc_chunk::ndarray::{Array1, Array2};
 use nwc_chunk::{ChunkLayout, Parallelism, denormalize_rows_in_place};
 use nwc_codec::{NeuralCodec, SynthesisBackend, Synthesizer};
 
@@ -103,6 +105,7 @@ impl Panels for WholeMatrix<'_> {
     }
 
     /// Entropy decoding of the first substream, synthesis of its first chunks: synthesis takes most of the time.
+    #[cfg(feature = "encode")]
     fn sample(&self) -> Result<Array2<f32>, TensorError> {
         const MAX_CHUNKS: usize = 1024;
         let codec = &self.decoder.codec;
