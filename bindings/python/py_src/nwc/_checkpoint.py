@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 import weakref
 from math import prod
 from typing import Any
@@ -51,6 +53,20 @@ class Checkpoint(_nwc.Checkpoint):
     def __repr__(self) -> str:
         kind = "compressed" if self.is_compressed else "plain"
         return f"Checkpoint({str(self.path)!r}, {kind}, {len(self.names())} tensors)"
+
+
+def is_compressed_file(path: str | os.PathLike) -> bool:
+    """Whether the safetensors file has the entry of a compressed one; a header that cannot be read counts as none."""
+    try:
+        with open(path, "rb") as file:
+            (n_bytes,) = struct.unpack("<Q", file.read(8))
+            # The limit of safetensors itself.
+            if n_bytes > 100_000_000:
+                return False
+            header = json.loads(file.read(n_bytes))
+        return "nwc" in (header.get("__metadata__") or {})
+    except (OSError, ValueError, struct.error, AttributeError):
+        return False
 
 
 # Handles of the same folder share its headers as long as one is open.

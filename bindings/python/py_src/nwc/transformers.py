@@ -11,12 +11,11 @@ all others to safetensors. Where a version of transformers lacks one of these na
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from typing import Any
 
 from . import safe_open as _nwc_safe_open
+from ._checkpoint import is_compressed_file
 from ._from_pretrained import from_pretrained
 
 __all__ = ["NwcConfig", "NwcQuantizer", "from_pretrained"]
@@ -79,22 +78,9 @@ class NwcQuantizer(_HfQuantizer):
         return True
 
 
-def _is_compressed(path: Any) -> bool:
-    """Whether the safetensors file has the entry of a compressed one; damaged headers are left to the reader."""
-    try:
-        with open(path, "rb") as file:
-            (n_bytes,) = struct.unpack("<Q", file.read(8))
-            if n_bytes > 100_000_000:
-                return False
-            header = json.loads(file.read(n_bytes))
-        return "nwc" in (header.get("__metadata__") or {})
-    except (OSError, ValueError, struct.error, AttributeError):
-        return False
-
-
 def _safe_open(filename: str | os.PathLike, framework: str = "pt", device: Any = "cpu", **kwargs: Any) -> Any:
     """safetensors' ``safe_open``, which decodes files that nwc compressed."""
-    if _is_compressed(filename):
+    if is_compressed_file(filename):
         # A hub's cache holds links: the codecs and the other files lie beside the link, not beside its target.
         return _nwc_safe_open(filename, framework="pt" if framework == "pytorch" else framework, device=device)
     return _original(filename, framework=framework, device=device, **kwargs)
