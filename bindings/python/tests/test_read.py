@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy
 import pytest
@@ -12,6 +15,7 @@ import pytest
 import nwc
 
 UP = "model.layers.0.mlp.up_proj.weight"
+FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"
 DOWN = "model.layers.0.mlp.down_proj.weight"
 
 
@@ -132,6 +136,62 @@ sys.exit(any(os.waitpid(pid, 0)[1] for pid in children))
     assert run.returncode == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_while_others_decode(compressed):
+    code = """
+import os, signal, sys, threading, time, nwc
+shared = nwc.Checkpoint(sys.argv[1])
+expected = shared.tensor_bytes(sys.argv[2])
+stop = False
+def work():
+    global shared
+    while not stop:
+        # A new handle reads its codec with the first tensor.
+        shared = nwc.Checkpoint(sys.argv[1])
+        shared.tensor_bytes(sys.argv[2])
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+bad = 0
+for i in range(30):
+    time.sleep(0.003 * (i % 7))
+    handle = shared
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        os._exit(0 if handle.tensor_bytes(sys.argv[2]) == expected else 1)
+    bad += os.waitpid(pid, 0)[1] != 0
+stop = True
+for thread in threads:
+    thread.join()
+sys.exit(bad)
+"""
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(compressed), UP], timeout=600)
+    assert run.returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_while_reading(compressed):
+    code = """
+import sys, time, nwc
+print("go", flush=True)
+try:
+    while True:
+        nwc.safe_open(sys.argv[1]).get_slice(sys.argv[2])[:, :]
+        nwc.Checkpoint(sys.argv[1]).tensor_bytes(sys.argv[2])
+except KeyboardInterrupt:
+    print("stopped", time.time(), flush=True)
+"""
+    run = subprocess.Popen([sys.executable, "-c", code, str(compressed), DOWN], stdout=subprocess.PIPE, text=True)
+    assert run.stdout.readline() == "go\n"
+    time.sleep(0.3)
+    sent = time.time()
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert said.startswith("stopped"), said
+    assert float(said.split()[1]) - sent < 1.5
+
+
 def test_interpreter_exit_while_decoding(compressed):
     code = """
 import sys, threading, nwc
@@ -163,6 +223,31 @@ def test_a_damaged_payload_names_file_and_tensor(compressed, tmp_path):
     assert found and all(a == b and c and d for a, b, c, d in found)
     failures = nwc.verify(bad, progress=False)["failures"]
     assert failures and file.name in failures[0]
+
+
+def test_a_folder_of_format_1_reads():
+    every = nwc.load_file(FIXTURES / "v1" / "trellis")
+    assert every and nwc.inspect(FIXTURES / "v1" / "trellis")["format_version"] == 1
+    assert nwc.verify(FIXTURES / "v1" / "trellis", progress=False)["failures"] == []
+
+
+def as_format_3(folder, out):
+    """A copy whose tables say version 3."""
+    shutil.copytree(folder, out)
+    for file in out.glob("*.safetensors"):
+        raw = file.read_bytes()
+        assert raw.count(rb'{\"version\":2,') == 1
+        file.write_bytes(raw.replace(rb'{\"version\":2,', rb'{\"version\":3,'))
+    return out
+
+
+def test_a_folder_of_format_3_is_refused(compressed, tmp_path):
+    later = as_format_3(compressed, tmp_path / "later")
+    file = next(iter(sorted(later.glob("*.safetensors"))))
+    for read in (nwc.Checkpoint, nwc.safe_open, nwc.load_file, nwc.inspect, lambda _: nwc.safe_open(file)):
+        with pytest.raises(nwc.ContainerError, match="version 3") as caught:
+            read(later)
+        assert caught.value.path == str(file)
 
 
 def test_a_missing_shard_names_shard_and_tensor(compressed, tmp_path):

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use nwc_format::{
     CodecRecord, Coding, DType, Section, Shard, ShardMetadata, TensorRecord, check_base,
@@ -200,9 +200,8 @@ impl Compressed {
     }
 
     fn codec(&self, id: &str) -> Result<Arc<dyn MatrixDecoder>> {
-        let mut codecs = self.codecs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(codec) = codecs.get(id) {
-            return Ok(Arc::clone(codec));
+        if let Some(codec) = self.kept_codecs().and_then(|kept| kept.get(id).cloned()) {
+            return Ok(codec);
         }
         let (shard, record) = self
             .shards
@@ -222,8 +221,21 @@ impl Compressed {
         let name = format!("{id} in {}", shard.path().display());
         let codec: Arc<dyn MatrixDecoder> =
             Arc::from(family::decoder(&name, bytes, &self.options)?);
-        codecs.insert(id.into(), Arc::clone(&codec));
+        if let Some(mut kept) = self.kept_codecs() {
+            kept.insert(id.into(), Arc::clone(&codec));
+        }
         Ok(codec)
+    }
+
+    /// The codecs read so far, or `None` where another thread has them at this moment.
+    ///
+    /// It never waits: where a thread holds the lock while another forks, nobody is left in the child to release it.
+    fn kept_codecs(&self) -> Option<MutexGuard<'_, BTreeMap<String, Arc<dyn MatrixDecoder>>>> {
+        match self.codecs.try_lock() {
+            Ok(kept) => Some(kept),
+            Err(TryLockError::Poisoned(kept)) => Some(kept.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
