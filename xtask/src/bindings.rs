@@ -1,24 +1,27 @@
 //! The Python package: its Rust checked like the rest, its wheel built and installed, its tests run against the wheel.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::workspace;
+use xtask::{fetch, workspace};
 
 /// The package's own workspace.
 const MANIFEST: &str = "bindings/python/Cargo.toml";
 /// What building and testing need, with versions and digests.
 const REQUIREMENTS: &str = "bindings/python/tests/requirements.txt";
+/// What the tests of torch, transformers and lm-eval need, with versions and digests.
+const TORCH_REQUIREMENTS: &str = "bindings/python/tests/requirements-torch.txt";
 
 /// Checks formatting and lints, builds the wheel and runs pytest in a virtual environment below `target/`.
 ///
-/// Tests of torch and transformers run where the environment has them, and are reported as skipped elsewhere.
+/// Tests of torch and transformers run where the environment has them, and are reported as skipped elsewhere;
+/// `with_torch` installs them there.
 ///
 /// # Errors
 /// Where a step fails; python3 or its module venv is missing.
-pub(crate) fn test() -> Result<()> {
+pub(crate) fn test(with_torch: bool) -> Result<()> {
     let target = workspace::store().join("python");
     let cargo = |subcommand: &str| {
         let mut command = workspace::cargo();
@@ -31,7 +34,7 @@ pub(crate) fn test() -> Result<()> {
     lints.args(["--release", "--all-targets", "--", "-D", "warnings"]);
     workspace::step("lints, Python package", &mut lints)?;
 
-    let python = environment(&target.join("environment"))?;
+    let python = environment(&target.join("environment"), with_torch)?;
     let wheels = target.join("wheels");
     if wheels.exists() {
         fs::remove_dir_all(&wheels).with_context(|| wheels.display().to_string())?;
@@ -57,8 +60,8 @@ pub(crate) fn test() -> Result<()> {
     workspace::step("tests, Python package", &mut tests)
 }
 
-/// The interpreter of the virtual environment in `dir`, which holds what [`REQUIREMENTS`] name.
-fn environment(dir: &Path) -> Result<std::path::PathBuf> {
+/// The interpreter of the virtual environment in `dir`, which holds what the requirements name.
+fn environment(dir: &Path, with_torch: bool) -> Result<PathBuf> {
     let python = match cfg!(windows) {
         true => dir.join("Scripts/python.exe"),
         false => dir.join("bin/python"),
@@ -69,15 +72,27 @@ fn environment(dir: &Path) -> Result<std::path::PathBuf> {
         workspace::step("virtual environment", &mut make)
             .context("python3 with its module venv is needed (apt-get install python3-venv)")?;
     }
-    let wanted = fs::read(workspace::root().join(REQUIREMENTS)).context(REQUIREMENTS)?;
-    let installed = dir.join("requirements.txt");
-    if fs::read(&installed).ok().as_ref() != Some(&wanted) {
-        let mut install = pip(&python);
-        install.args(["--require-hashes", "--requirement", REQUIREMENTS]);
-        workspace::step("maturin, pytest, numpy", &mut install)?;
-        fs::write(&installed, wanted).with_context(|| installed.display().to_string())?;
+    require(&python, dir, "maturin, pytest, numpy", REQUIREMENTS)?;
+    if with_torch {
+        require(&python, dir, "torch, transformers, lm-eval", TORCH_REQUIREMENTS)?;
     }
     Ok(python)
+}
+
+/// Installs what the file `requirements` names, unless that was done before.
+fn require(python: &Path, dir: &Path, title: &str, requirements: &str) -> Result<()> {
+    let path = workspace::root().join(requirements);
+    let wanted = fs::read(&path).context(requirements)?;
+    let installed = dir.join(path.file_name().unwrap_or_default());
+    if fs::read(&installed).ok().as_ref() != Some(&wanted) {
+        let mut install = pip(python);
+        install.args(["--require-hashes", "--requirement", requirements]);
+        // LibTorch comes out of the wheel of torch: one download does for both.
+        install.arg("--find-links").arg(fetch::wheels()?);
+        workspace::step(title, &mut install)?;
+        fs::write(&installed, wanted).with_context(|| installed.display().to_string())?;
+    }
+    Ok(())
 }
 
 fn pip(python: &Path) -> Command {

@@ -51,13 +51,7 @@ const PIP_TARGET: [&str; 15] = [
 /// # Errors
 /// Where python3, pip, the network or disk space is missing, or the digest is wrong; the message says which.
 pub fn wheel(wheel: &Wheel, instead: &str) -> Result<PathBuf> {
-    let cache = cache_dir()?.join("wheels");
-    fs::create_dir_all(&cache).with_context(|| {
-        format!(
-            "cannot make the cache folder {} (choose another with NWC_CACHE)",
-            cache.display()
-        )
-    })?;
+    let cache = wheels()?;
     let path = cache.join(wheel.file_name);
     if path.is_file() {
         if sha256_of(&path)? == wheel.sha256 {
@@ -92,6 +86,21 @@ pub fn wheel(wheel: &Wheel, instead: &str) -> Result<PathBuf> {
     fs::rename(&arrived, &path)
         .with_context(|| format!("cannot put {} in place", path.display()))?;
     Ok(path)
+}
+
+/// The folder that keeps the wheels; made where it is not there.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn wheels() -> Result<PathBuf> {
+    let cache = cache_dir()?.join("wheels");
+    fs::create_dir_all(&cache).with_context(|| {
+        format!(
+            "cannot make the cache folder {} (choose another with NWC_CACHE)",
+            cache.display()
+        )
+    })?;
+    Ok(cache)
 }
 
 /// `$NWC_CACHE`, else `$XDG_CACHE_HOME/nwc`, else `~/.cache/nwc`.

@@ -52,6 +52,9 @@ pub(crate) struct TestFlags {
     /// Leave out the crates that need LibTorch.
     #[arg(long)]
     pub(crate) no_torch: bool,
+    /// Run the Python package's tests of torch, transformers and lm-eval too: pip fetches them, 3 GB, once.
+    #[arg(long)]
+    pub(crate) python_torch: bool,
 }
 
 #[derive(Debug, Args)]

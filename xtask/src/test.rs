@@ -38,7 +38,11 @@ pub(crate) fn run(flags: &TestFlags) -> Result<()> {
     fuzz.arg("--target-dir")
         .arg(workspace::store().join("fuzz"));
     workspace::step("fuzz targets build", &mut fuzz)?;
-    bindings::test()?;
+    if flags.python_torch && !flags.no_torch {
+        // Its wheel is the one that pip wants.
+        libtorch::provide()?;
+    }
+    bindings::test(flags.python_torch)?;
     let mut tests = plain("test");
     with_fixed_output(&mut tests);
     if flags.no_torch {
