@@ -117,14 +117,20 @@ class safe_open:  # noqa: N801, the name is that of safetensors
         for _, _, metadata in shards:
             self._metadata.update(metadata)
 
-    def _inner(self, name: str) -> Checkpoint:
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The folder that is read. Raises :class:`ValueError` where the handle is closed."""
         if self._checkpoint is None:
             raise ValueError("the handle is closed")
+        return self._checkpoint
+
+    def _inner(self, name: str) -> Checkpoint:
+        checkpoint = self.checkpoint
         if name not in self._set:
-            error = NoSuchTensorError(f"{self._file or self._checkpoint.path}: no tensor {name}")
+            error = NoSuchTensorError(f"{self._file or checkpoint.path}: no tensor {name}")
             error.tensor = name
             raise error
-        return self._checkpoint
+        return checkpoint
 
     def keys(self) -> list[str]:
         """Names of the tensors, sorted."""

@@ -6,11 +6,14 @@
 
 The model is an ordinary one in memory, and ``save_pretrained`` writes an ordinary checkpoint. Two classes are registered
 with transformers, and its name ``modeling_utils.safe_open`` is replaced by one that decodes compressed files and leaves
-all others to safetensors. Where a version of transformers lacks one of these names, the import fails.
+all others to safetensors; so is ``utils.offload.safe_open`` of accelerate, where that is installed: layers that a
+``device_map`` leaves on disk stay there compressed and are decoded when they are used. Where a version of these packages
+lacks one of the names, the import fails.
 """
 
 from __future__ import annotations
 
+import collections
 import os
 from typing import Any
 
@@ -41,6 +44,24 @@ def _names() -> tuple:
     if (major, minor) < (4, 57):
         raise ImportError(f"nwc.transformers needs transformers 4.57 or later, found {transformers.__version__}")
     return modeling_utils, original, register_quantization_config, register_quantizer, HfQuantizer, QuantizationConfigMixin
+
+
+def _accelerate() -> Any:
+    """accelerate's module that reads what is left on disk, or ``None`` where accelerate is not installed."""
+    try:
+        import accelerate
+    except ImportError:
+        return None
+    try:
+        from accelerate.utils import offload
+
+        offload.safe_open  # noqa: B018
+    except (ImportError, AttributeError) as error:
+        raise ImportError(
+            f"nwc.transformers does not know this version of accelerate ({accelerate.__version__}): {error}; "
+            "nwc.from_pretrained(folder) needs no private names"
+        ) from error
+    return offload
 
 
 _modeling_utils, _original, _register_config, _register_quantizer, _HfQuantizer, _Mixin = _names()
@@ -86,4 +107,18 @@ def _safe_open(filename: str | os.PathLike, framework: str = "pt", device: Any =
     return _original(filename, framework=framework, device=device, **kwargs)
 
 
+# Headers and codecs of the folders last read from, which would otherwise be read again for each layer.
+_kept: collections.deque[Any] = collections.deque(maxlen=8)
+
+
+def _offloaded(filename: str | os.PathLike, framework: str = "pt", device: Any = "cpu", **kwargs: Any) -> Any:
+    """As :func:`_safe_open`, for a file that is opened once a layer and forward pass."""
+    handle = _safe_open(filename, framework=framework, device=device, **kwargs)
+    if isinstance(handle, _nwc_safe_open) and handle.checkpoint not in _kept:
+        _kept.append(handle.checkpoint)
+    return handle
+
+
 _modeling_utils.safe_open = _safe_open
+if (_offload := _accelerate()) is not None:
+    _offload.safe_open = _offloaded
