@@ -74,13 +74,18 @@ fn environment(dir: &Path, with_torch: bool) -> Result<PathBuf> {
     }
     require(&python, dir, "maturin, pytest, numpy", REQUIREMENTS)?;
     if with_torch {
-        require(&python, dir, "torch, transformers, lm-eval", TORCH_REQUIREMENTS)?;
+        require(
+            &python,
+            dir,
+            "torch, transformers, lm-eval",
+            TORCH_REQUIREMENTS,
+        )?;
     }
     Ok(python)
 }
 
 /// Installs what the file `requirements` names, unless that was done before.
-fn require(python: &Path, dir: &Path, title: &str, requirements: &str) -> Result<()> {
+fn require(python: &Path, dir: &Path, title: &str, requirements: &'static str) -> Result<()> {
     let path = workspace::root().join(requirements);
     let wanted = fs::read(&path).context(requirements)?;
     let installed = dir.join(path.file_name().unwrap_or_default());

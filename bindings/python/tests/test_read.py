@@ -225,10 +225,13 @@ def test_a_damaged_payload_names_file_and_tensor(compressed, tmp_path):
     assert failures and file.name in failures[0]
 
 
-def test_a_folder_of_format_1_reads():
-    every = nwc.load_file(FIXTURES / "v1" / "trellis")
-    assert every and nwc.inspect(FIXTURES / "v1" / "trellis")["format_version"] == 1
-    assert nwc.verify(FIXTURES / "v1" / "trellis", progress=False)["failures"] == []
+def test_a_folder_of_format_1_reads(tmp_path):
+    folder = FIXTURES / "v1" / "trellis"
+    assert nwc.inspect(folder)["format_version"] == 1
+    assert nwc.verify(folder, progress=False)["failures"] == []
+    nwc.decompress(folder, tmp_path / "plain", progress=False)
+    names = nwc.Checkpoint(tmp_path / "plain").names()
+    assert names and names == nwc.Checkpoint(folder).names()
 
 
 def as_format_3(folder, out):
