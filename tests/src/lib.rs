@@ -3,6 +3,7 @@
 
 pub mod fuzzing;
 pub mod mending;
+pub mod restored;
 
 use std::collections::HashMap;
 use std::fs;

@@ -248,6 +248,48 @@ fn scales_of_many_columns_take_no_memory() {
     check(&file, "tensor a.weight");
 }
 
+/// A mask of zeros is looked at before there is a mask: the number of its parts, then the steps of each substream.
+#[test]
+fn a_mask_with_too_little_in_it_takes_no_memory() {
+    use nwc_chunk::{Parallelism, ZeroMask};
+
+    let small = nwc_codec::zeros::encode(&ZeroMask::none(16, 64), Parallelism::Serial).unwrap();
+    let section = |parts: &[Vec<u8>]| {
+        let mut bytes = vec![2];
+        bytes.extend(encode_payload(parts));
+        (nwc_format::ROLE_ZEROS, DType::U8, bytes)
+    };
+    let mut as_many = small.clone();
+    as_many.resize(2 + (1 << 14), small[2].clone());
+    let n = 1 << 30;
+    for (zeros, expected) in [
+        (
+            section(&small),
+            "the mask of zeros has 3 parts, expected 16386",
+        ),
+        (
+            section(&as_many),
+            "substream 0 of the mask of zeros has 8 steps, expected 8192",
+        ),
+    ] {
+        let file = shard(&Claim {
+            family: "neural",
+            shape: &[16, n],
+            parameters: &[("level", 1.0)],
+            sections: &[filler(1 << 22), scales(), zeros],
+        });
+        check(&file, expected);
+    }
+    let unknown = (nwc_format::ROLE_ZEROS, DType::U8, vec![3]);
+    let file = shard(&Claim {
+        family: "neural",
+        shape: &[16, 2],
+        parameters: &[("level", 1.0)],
+        sections: &[filler(100), scales(), unknown],
+    });
+    check(&file, "kind of zeros is 3, expected 1 or 2");
+}
+
 #[test]
 fn levels_are_small_integers() {
     for level in [1.7, -1.0, 64.0, 1e300] {

@@ -31,14 +31,18 @@ pub use half;
 pub use ndarray;
 
 mod error;
+mod kept;
 mod layout;
 mod scale;
 mod vocabulary;
+mod zero_mask;
 
 pub use error::{Error, Result};
+pub use kept::{KeptChunks, kept_row_scales};
 pub use layout::{ChunkLayout, MAX_CHUNK_LEN};
 pub use scale::{
     denormalize_rows, denormalize_rows_in_place, normalize_rows, normalize_rows_in_place,
     row_scales,
 };
 pub use vocabulary::{Parallelism, QualityLevel};
+pub use zero_mask::ZeroMask;

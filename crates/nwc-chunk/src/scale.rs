@@ -99,7 +99,7 @@ fn row_scale(row: ArrayView1<'_, f32>) -> f64 {
     }
 }
 
-fn to_positive_f16(scale: f64) -> f16 {
+pub(crate) fn to_positive_f16(scale: f64) -> f16 {
     f16::from_f64(scale).clamp(f16::MIN_POSITIVE_SUBNORMAL, f16::MAX)
 }
 

@@ -108,5 +108,7 @@ fn scale_prediction(bencher: Bencher<'_, '_>, (rows, cols): (usize, usize)) {
         .factors;
     bencher
         .counter(ItemsCount::new(rows * cols))
-        .bench_local(|| ScalePrediction::fit(divan::black_box(weights.view()), &factors, 0.25));
+        .bench_local(|| {
+            ScalePrediction::fit(divan::black_box(weights.view()), None, &factors, 0.25)
+        });
 }

@@ -196,6 +196,10 @@ pub enum Error {
     #[error("synthesis")]
     Synthesis(#[source] Box<dyn std::error::Error + Send + Sync>),
 
+    /// A mask of zeros does not decode.
+    #[error(transparent)]
+    Zeros(#[from] crate::zeros::Error),
+
     /// A trellis codec met an error.
     #[error(transparent)]
     Trellis(#[from] crate::trellis::Error),

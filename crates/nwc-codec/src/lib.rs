@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)] // One file is excepted: the call of `gemm` in neural/product.rs.
 
+mod columns;
 #[cfg(feature = "neural")]
 mod config;
 mod error;
@@ -13,6 +14,7 @@ mod neural;
 pub mod packed;
 mod parallel;
 pub mod trellis;
+pub mod zeros;
 
 #[cfg(feature = "neural")]
 pub use config::{CodecConfig, PAPER_RATE_COEFFICIENTS};

@@ -239,6 +239,12 @@ pub enum TensorError {
     },
 }
 
+impl From<nwc_codec::zeros::Error> for TensorError {
+    fn from(error: nwc_codec::zeros::Error) -> Self {
+        Self::Codec(error.into())
+    }
+}
+
 impl From<nwc_codec::trellis::Error> for TensorError {
     fn from(error: nwc_codec::trellis::Error) -> Self {
         Self::Codec(error.into())

@@ -39,16 +39,30 @@ fn symbols_decode_to_the_same_weights_for_ever() {
         col_step: vector(cols, 20),
         row_rms: vector(rows, 15),
         col_rms: vector(cols, 15),
+        zeros: None,
     };
     let mut symbols = TrellisSymbols::zeros(rows, cols);
+    let all_rows: Vec<usize> = (0..rows).collect();
     for col in 0..cols {
         let column: Vec<i32> = (0..rows).map(|_| made.symbol()).collect();
-        symbols.set_column(col, &column);
+        symbols.set_column(col, &all_rows, &column);
     }
     let stored = scales.to_bytes().unwrap();
     check_golden("trellis scales", digest(stored.iter().copied()));
     let substreams = encode(&codec, &scales, &symbols, Parallelism::Serial).unwrap();
     check_golden("trellis substreams", digest_of_substreams(&substreams));
+    let is_zero = |row: usize, col: usize| (row * row + 3 * col) % 7 < 1 + col % 5;
+    let weights = Array2::from_shape_fn((rows, cols), |(i, j)| match is_zero(i, j) {
+        true => 0.0_f32,
+        false => 1.0,
+    });
+    let zeros = std::sync::Arc::new(nwc_chunk::ZeroMask::of(weights.view()));
+    let masked = scales.clone().with_zeros(Some(zeros));
+    let sparse = encode(&codec, &masked, &symbols, Parallelism::Serial).unwrap();
+    check_golden(
+        "trellis substreams with zeros",
+        digest_of_substreams(&sparse),
+    );
 
     let scales = TensorScales::from_bytes(&stored, rows, cols).unwrap();
     let substreams: Vec<&[u8]> = substreams.iter().map(Vec::as_slice).collect();
@@ -74,7 +88,7 @@ fn a_matrix_is_coded_to_the_same_bytes() {
         cols: (0..cols).map(|_| made.integer(-4, 5) as i8).collect(),
         tensor_log2: -3.0,
     };
-    let prediction = ScalePrediction::fit(weights.view(), &factors, 0.75).unwrap();
+    let prediction = ScalePrediction::fit(weights.view(), None, &factors, 0.75).unwrap();
     let scales = TensorScales::new(&factors, &prediction, 0.75);
     let mut quantizer = TrellisQuantizer::new(&codec, &scales, rows, cols).unwrap();
     let mut reconstruction = vec![0.0; rows];

@@ -57,6 +57,7 @@ mod config;
 mod error;
 mod file;
 mod fit;
+mod kept;
 mod levels;
 mod points;
 mod quantizer;

@@ -1,5 +1,9 @@
 //! From weights to symbols: candidates, prices and the search, column by column.
 
+use std::sync::Arc;
+
+use nwc_chunk::ZeroMask;
+
 use super::points::MAX_POINT;
 use super::{Branches, Error, Result, TensorScales, TrellisCodec, TrellisSymbols, Viterbi};
 
@@ -136,9 +140,13 @@ pub struct TrellisQuantizer<'a> {
     col_factors: Vec<f32>,
     row_rms: Vec<i8>,
     col_rms: Vec<i8>,
+    zeros: Option<Arc<ZeroMask>>,
+    // Of the last column: the rows that have a symbol, and what belongs to each.
+    kept: Vec<usize>,
     values: Vec<f32>,
     first_tables: Vec<u16>,
     path: Vec<i32>,
+    found: Vec<f32>,
     symbols: TrellisSymbols,
     is_done: Vec<bool>,
 }
@@ -162,9 +170,12 @@ impl<'a> TrellisQuantizer<'a> {
             col_factors: scales.col_factors(),
             row_rms: scales.row_rms.clone(),
             col_rms: scales.col_rms.clone(),
-            values: vec![0.0; rows],
-            first_tables: vec![0; rows],
-            path: vec![0; rows],
+            zeros: scales.zeros.clone(),
+            kept: Vec::with_capacity(rows),
+            values: Vec::with_capacity(rows),
+            first_tables: Vec::with_capacity(rows),
+            path: Vec::with_capacity(rows),
+            found: Vec::with_capacity(rows),
             symbols: TrellisSymbols::zeros(rows, cols),
             is_done: vec![false; cols],
         })
@@ -173,7 +184,7 @@ impl<'a> TrellisQuantizer<'a> {
     /// Quantises column `col`; each column once.
     ///
     /// `target` and `reconstruction` are `[rows]`, in weight units; the reconstruction is what
-    /// [`super::decode`] will give.
+    /// [`super::decode`] will give, 0 where the mask of zeros says so, whatever the target is.
     ///
     /// # Errors
     /// [`Error::Column`], [`Error::ShapeMismatch`], [`Error::NotFinite`]; the column then counts as
@@ -188,7 +199,7 @@ impl<'a> TrellisQuantizer<'a> {
         if self.is_done.get(col) != Some(&false) {
             return Err(Error::Column { col, cols });
         }
-        let expected = self.values.len();
+        let expected = self.row_factors.len();
         for (what, found) in [
             ("target", target.len()),
             ("reconstruction", reconstruction.len()),
@@ -209,23 +220,37 @@ impl<'a> TrellisQuantizer<'a> {
             });
         }
         let codec = self.sequence.codec;
-        for (row, value) in self.values.iter_mut().enumerate() {
+        self.kept.clear();
+        match &self.zeros {
+            Some(zeros) => self.kept.extend(zeros.kept_rows(col)),
+            None => self.kept.extend(0..expected),
+        }
+        self.values.clear();
+        self.first_tables.clear();
+        for &row in &self.kept {
             let step = self.row_factors[row] * self.col_factors[col];
             // A quotient that overflows is cut like any other value that is far too large.
-            *value = (target[row] / step).clamp(-MAX_POINT, MAX_POINT);
+            self.values
+                .push((target[row] / step).clamp(-MAX_POINT, MAX_POINT));
             let exponent = i32::from(self.row_rms[row]) + i32::from(self.col_rms[col]);
-            self.first_tables[row] = codec.first_table(exponent);
+            self.first_tables.push(codec.first_table(exponent));
         }
+        let n_kept = self.kept.len();
+        self.path.resize(n_kept, 0);
+        self.found.resize(n_kept, 0.0);
         self.sequence.quantize(
             &self.values,
             &self.first_tables,
             &mut self.path,
-            reconstruction,
+            &mut self.found,
         )?;
-        for (value, row_factor) in reconstruction.iter_mut().zip(&self.row_factors) {
-            *value *= row_factor * self.col_factors[col];
+        if n_kept < expected {
+            reconstruction.fill(0.0);
         }
-        self.symbols.set_column(col, &self.path);
+        for (&row, &value) in self.kept.iter().zip(&self.found) {
+            reconstruction[row] = value * (self.row_factors[row] * self.col_factors[col]);
+        }
+        self.symbols.set_column(col, &self.kept, &self.path);
         self.is_done[col] = true;
         Ok(())
     }
@@ -243,7 +268,7 @@ impl<'a> TrellisQuantizer<'a> {
         Ok(self.symbols)
     }
 
-    /// Values of the last column in steps, with their tables and symbols; what a fit counts.
+    /// Values of the last column in steps, zeros left out, with their tables and symbols; what a fit counts.
     pub(super) fn last_column(&self) -> impl Iterator<Item = (f32, u16, i32)> + '_ {
         let values = self.values.iter().zip(&self.first_tables).zip(&self.path);
         values.map(|((&value, &first), &symbol)| (value, first, symbol))

@@ -1,6 +1,7 @@
 //! How large the symbols of every weight will be, from two small vectors.
 
 use ndarray::ArrayView2;
+use nwc_chunk::ZeroMask;
 
 use super::steps::exponents;
 use super::{Error, Result, StepFactors};
@@ -35,12 +36,17 @@ impl ScaleLogs {
     ///
     /// `r_i² = mean_j u_ij² / c_j²` and `c_j² = mean_i u_ij² / r_i²` in turn, with `u_ij = w_ij / step_ij`:
     /// the most likely separable variance of a Gaussian. Then the columns' mean logarithm is moved to the rows.
-    /// Rows and columns of zeros get the smallest index and take no part.
+    /// Rows and columns of zeros get the smallest index and take no part; nor do the weights that `zeros` marks.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] where `factors` is not of the matrix; [`Error::NotFinite`] for a weight;
+    /// [`Error::ShapeMismatch`] where `factors` or `zeros` is not of the matrix; [`Error::NotFinite`] for a weight;
     /// [`Error::BaseStep`] where `delta` gives no usable step.
-    pub fn fit(weights: ArrayView2<'_, f32>, factors: &StepFactors, delta: f32) -> Result<Self> {
+    pub fn fit(
+        weights: ArrayView2<'_, f32>,
+        zeros: Option<&ZeroMask>,
+        factors: &StepFactors,
+        delta: f32,
+    ) -> Result<Self> {
         let base_step = factors.base_step(delta);
         if !(base_step.is_finite() && base_step > 0.0) {
             return Err(Error::BaseStep { found: base_step });
@@ -50,6 +56,16 @@ impl ScaleLogs {
             (
                 "number of column steps",
                 factors.cols.len(),
+                weights.ncols(),
+            ),
+            (
+                "rows of the mask of zeros",
+                zeros.map_or(weights.nrows(), ZeroMask::rows),
+                weights.nrows(),
+            ),
+            (
+                "columns of the mask of zeros",
+                zeros.map_or(weights.ncols(), ZeroMask::cols),
                 weights.ncols(),
             ),
         ] {
@@ -66,7 +82,7 @@ impl ScaleLogs {
         if let Some(((row, col), &value)) = weights.indexed_iter().find(|(_, w)| !w.is_finite()) {
             return Err(Error::NotFinite { row, col, value });
         }
-        let lanes = Lanes::new(weights, &row_steps, &col_factors);
+        let lanes = Lanes::new(weights, zeros, &row_steps, &col_factors);
         let (row_logs, col_logs) = lanes.fit(weights);
         let live: Vec<f64> = col_logs.iter().copied().filter(|x| x.is_finite()).collect();
         let shift = live.iter().sum::<f64>() / live.len().max(1) as f64;
@@ -90,8 +106,13 @@ impl ScalePrediction {
     ///
     /// # Errors
     /// As [`ScaleLogs::fit`].
-    pub fn fit(weights: ArrayView2<'_, f32>, factors: &StepFactors, delta: f32) -> Result<Self> {
-        Ok(ScaleLogs::fit(weights, factors, delta)?.at(0.0))
+    pub fn fit(
+        weights: ArrayView2<'_, f32>,
+        zeros: Option<&ZeroMask>,
+        factors: &StepFactors,
+        delta: f32,
+    ) -> Result<Self> {
+        Ok(ScaleLogs::fit(weights, zeros, factors, delta)?.at(0.0))
     }
 }
 
@@ -102,12 +123,19 @@ struct Lanes {
     /// `1 / step` of each row, with the columns' factors apart.
     row_factors: Vec<f64>,
     col_factors: Vec<f64>,
-    n_live_rows: usize,
-    n_live_cols: usize,
+    /// Weights of each row that take part.
+    live_in_rows: Vec<usize>,
+    /// Weights of each column that take part.
+    live_in_cols: Vec<usize>,
 }
 
 impl Lanes {
-    fn new(weights: ArrayView2<'_, f32>, row_steps: &[f32], col_factors: &[f32]) -> Self {
+    fn new(
+        weights: ArrayView2<'_, f32>,
+        zeros: Option<&ZeroMask>,
+        row_steps: &[f32],
+        col_factors: &[f32],
+    ) -> Self {
         let inverse = |steps: &[f32]| steps.iter().map(|&s| f64::from(s).recip()).collect();
         let mut is_live_col = vec![false; weights.ncols()];
         let mut n_live_rows = 0;
@@ -119,11 +147,18 @@ impl Lanes {
             }
             n_live_rows += usize::from(is_live_row);
         }
+        let n_live_cols = is_live_col.into_iter().filter(|&live| live).count();
         Self {
             row_factors: inverse(row_steps),
             col_factors: inverse(col_factors),
-            n_live_rows,
-            n_live_cols: is_live_col.into_iter().filter(|&live| live).count(),
+            live_in_rows: match zeros {
+                Some(zeros) => zeros.kept_in_rows(),
+                None => vec![n_live_cols; weights.nrows()],
+            },
+            live_in_cols: match zeros {
+                Some(zeros) => zeros.kept_in_cols(),
+                None => vec![n_live_rows; weights.ncols()],
+            },
         }
     }
 
@@ -141,10 +176,11 @@ impl Lanes {
         let mut squares = vec![0.0; n_cols];
         for _ in 0..N_SWEEPS {
             sums.fill(0.0);
-            for ((row, &row_factor), log) in weights
+            for (((row, &row_factor), &n_live), log) in weights
                 .rows()
                 .into_iter()
                 .zip(&self.row_factors)
+                .zip(&self.live_in_rows)
                 .zip(&mut row_logs)
             {
                 let entries = squares.iter_mut().zip(&self.col_factors).zip(row);
@@ -152,7 +188,7 @@ impl Lanes {
                     let u = f64::from(w) * (row_factor * col_factor);
                     *square = u * u;
                 }
-                let mean = weighted_sum(&squares, &col_gains) / self.n_live_cols.max(1) as f64;
+                let mean = weighted_sum(&squares, &col_gains) / n_live.max(1) as f64;
                 *log = 0.5 * mean.log2();
                 if mean > 0.0 {
                     let gain = mean.recip();
@@ -161,8 +197,9 @@ impl Lanes {
                     }
                 }
             }
-            for ((log, gain), sum) in col_logs.iter_mut().zip(&mut col_gains).zip(&sums) {
-                let mean = sum / self.n_live_rows.max(1) as f64;
+            let cols = col_logs.iter_mut().zip(&mut col_gains);
+            for (((log, gain), sum), &n_live) in cols.zip(&sums).zip(&self.live_in_cols) {
+                let mean = sum / n_live.max(1) as f64;
                 *log = 0.5 * mean.log2();
                 if mean > 0.0 {
                     *gain = mean.recip();
@@ -228,7 +265,7 @@ mod tests {
             let sign = if rng.random() { 1.0 } else { -1.0 };
             (sign * sigma(i, j)) as f32
         });
-        let prediction = ScalePrediction::fit(weights.view(), factors, delta).unwrap();
+        let prediction = ScalePrediction::fit(weights.view(), None, factors, delta).unwrap();
         for i in 0..shape.0 {
             for j in 0..shape.1 {
                 let expected = 4.0 * (sigma(i, j) / f64::from(factors.step(i, j, delta))).log2();
@@ -263,20 +300,37 @@ mod tests {
     #[test]
     fn lanes_of_zeros_take_no_part() {
         let weights = array![[1.0, 0.0, 4.0], [0.0, 0.0, 0.0], [2.0, 0.0, 8.0]];
-        let prediction = ScalePrediction::fit(weights.view(), &unit_steps(3, 3), 1.0).unwrap();
+        let prediction =
+            ScalePrediction::fit(weights.view(), None, &unit_steps(3, 3), 1.0).unwrap();
         let of = |i, j| bucket(&prediction, i, j);
         assert_eq!([of(0, 0), of(0, 2), of(2, 0), of(2, 2)], [0, 8, 4, 12]);
         assert_eq!(prediction.rows[1], -MAX_SCALE_INDEX);
         assert_eq!(prediction.cols[1], -MAX_SCALE_INDEX);
         let zeros = Array2::<f32>::zeros((2, 2));
-        let prediction = ScalePrediction::fit(zeros.view(), &unit_steps(2, 2), 1.0).unwrap();
+        let prediction = ScalePrediction::fit(zeros.view(), None, &unit_steps(2, 2), 1.0).unwrap();
         assert_eq!(bucket(&prediction, 0, 0), -2 * i16::from(MAX_SCALE_INDEX));
+    }
+
+    /// Half of the weights are gone, and those that are left have the scales that they had.
+    #[test]
+    fn marked_zeros_take_no_part() {
+        let whole = Array2::from_shape_fn((16, 16), |(i, j)| (1 << (i % 3 + j % 2)) as f32);
+        let sparse = Array2::from_shape_fn((16, 16), |at| match (at.0 * 5 + at.1 / 2) % 2 {
+            0 => whole[at],
+            _ => 0.0,
+        });
+        let fit = |weights: &Array2<f32>, zeros| {
+            ScalePrediction::fit(weights.view(), zeros, &unit_steps(16, 16), 1.0).unwrap()
+        };
+        let zeros = ZeroMask::of(sparse.view());
+        assert_eq!(fit(&sparse, Some(&zeros)), fit(&whole, None));
+        assert_ne!(fit(&sparse, None), fit(&whole, None));
     }
 
     #[test]
     fn bad_arguments_are_refused() {
         let fit = |weights: Array2<f32>, delta| {
-            ScalePrediction::fit(weights.view(), &unit_steps(1, 1), delta)
+            ScalePrediction::fit(weights.view(), None, &unit_steps(1, 1), delta)
                 .unwrap_err()
                 .to_string()
         };

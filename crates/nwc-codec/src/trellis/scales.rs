@@ -1,5 +1,9 @@
 //! What the decoder knows of a matrix beforehand: its steps and its predicted scales.
 
+use std::sync::Arc;
+
+use nwc_chunk::ZeroMask;
+
 use super::{Error, Result, ScalePrediction, StepFactors};
 
 /// Least and largest step that a matrix may use, in weight units; both far inside normal f32.
@@ -22,6 +26,9 @@ pub struct TensorScales {
     pub row_rms: Vec<i8>,
     /// Predicted-scale exponent of each column.
     pub col_rms: Vec<i8>,
+    /// Weights that are exactly zero and have no symbol; none of them where it is `None`. Not part of
+    /// [`TensorScales::to_bytes`].
+    pub zeros: Option<Arc<ZeroMask>>,
 }
 
 /// `2^(exponent / 4)`, the same bits on every machine: four constants and an exact power of two.
@@ -52,6 +59,7 @@ impl TensorScales {
             col_step: factors.cols.clone(),
             row_rms: prediction.rows.clone(),
             col_rms: prediction.cols.clone(),
+            zeros: None,
         }
     }
 
@@ -68,7 +76,14 @@ impl TensorScales {
             col_step: vec![0; cols],
             row_rms: vec![exponent; rows],
             col_rms: vec![0; cols],
+            zeros: None,
         }
+    }
+
+    /// The same for a matrix of which these weights are zero.
+    #[must_use]
+    pub fn with_zeros(self, zeros: Option<Arc<ZeroMask>>) -> Self {
+        Self { zeros, ..self }
     }
 
     /// Rows of the matrix.
@@ -119,9 +134,20 @@ impl TensorScales {
 
     /// Checks the scales and that they are those of a `rows × cols` matrix.
     pub(super) fn validate_for(&self, rows: usize, cols: usize) -> Result<()> {
+        let masked = self.zeros.as_deref();
         let pairs = [
             ("number of row steps", self.rows(), rows),
             ("number of column steps", self.cols(), cols),
+            (
+                "rows of the mask of zeros",
+                masked.map_or(rows, ZeroMask::rows),
+                rows,
+            ),
+            (
+                "columns of the mask of zeros",
+                masked.map_or(cols, ZeroMask::cols),
+                cols,
+            ),
         ];
         for (what, found, expected) in pairs {
             if found != expected {

@@ -140,6 +140,7 @@ impl TensorScales {
             col_step,
             row_rms,
             col_rms,
+            zeros: None,
         };
         scales.validate()?;
         Ok(scales)
@@ -215,6 +216,7 @@ mod tests {
             col_rms: col_step.iter().map(|&e| e.wrapping_mul(3)).collect(),
             row_step,
             col_step,
+            zeros: None,
         }
     }
 

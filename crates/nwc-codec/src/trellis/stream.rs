@@ -4,6 +4,10 @@
 //! columns, each lane with its own trellis state, so 32 states advance side by side and rows come
 //! out in order. A substream holds whole groups of 32 columns and about 2^18 weights or more, so
 //! that a matrix decodes on many cores. A state starts at 0 at the top of each column.
+//!
+//! Weights that the mask of [`TensorScales::zeros`] says are zero have no symbol, and the state passes them by: a lane
+//! holds the other weights of its column. Lanes of a group are then ordered by how many they have, most first, so that
+//! those that are done are always the last ones of a step.
 
 use std::ops::Range;
 
@@ -13,18 +17,16 @@ use nwc_entropy::{LANES, StreamDecoder, StreamEncoder};
 use rayon::prelude::*;
 
 use super::config::BUCKETS_PER_OCTAVE;
+use super::kept::KeptLanes;
 use super::{Error, Result, TensorScales, TrellisCodec, TrellisSymbols};
+use crate::columns::{column_panels, n_column_panels};
 
 /// Fewer weights than this do not make a substream of their own: its 32 lanes cost up to 128 bytes.
 const MIN_SUBSTREAM_WEIGHTS: usize = 1 << 18;
 
 /// Number of substreams of a `rows × cols` matrix; none where it is empty.
 pub fn n_substreams(rows: usize, cols: usize) -> usize {
-    if rows == 0 || cols == 0 {
-        return 0;
-    }
-    let groups_each = MIN_SUBSTREAM_WEIGHTS.div_ceil(rows.saturating_mul(LANES));
-    (cols.div_ceil(LANES) / groups_each).max(1)
+    n_column_panels(rows, cols, MIN_SUBSTREAM_WEIGHTS)
 }
 
 /// Checks that so many substreams are as many as code a `rows × cols` matrix.
@@ -47,12 +49,7 @@ pub fn check_substreams(found: usize, rows: usize, cols: usize) -> Result<()> {
 
 /// The columns of each substream of a `rows × cols` matrix, in order; none where it is empty.
 pub(super) fn substream_columns(rows: usize, cols: usize) -> Vec<Range<usize>> {
-    let n_groups = cols.div_ceil(LANES);
-    let n_streams = n_substreams(rows, cols);
-    let start = |idx: usize| (idx * n_groups / n_streams * LANES).min(cols);
-    (0..n_streams)
-        .map(|idx| start(idx)..start(idx + 1))
-        .collect()
+    column_panels(rows, cols, MIN_SUBSTREAM_WEIGHTS)
 }
 
 /// Codes the symbols of one matrix, in as many substreams as [`check_substreams`] asks for.
@@ -84,11 +81,29 @@ fn encode_substream(
     for group in groups(cols) {
         let mut lanes = Lanes::new(codec, scales, group.clone());
         let mut row_symbols = [0; LANES];
+        if let Some(zeros) = &scales.zeros {
+            let kept = KeptLanes::new(zeros, group.clone());
+            lanes.reorder(&kept);
+            for step in 0..kept.n_steps() {
+                let width = kept.width(step);
+                let (mut rms, lane_of) = ([0; LANES], kept.lanes());
+                for lane in 0..width {
+                    let row = kept.row(lane, step);
+                    rms[lane] = scales.row_rms[row];
+                    row_symbols[lane] =
+                        symbols.at((group.start + lane_of[lane]) * symbols.rows() + row);
+                }
+                let tables = lanes.tables(rms);
+                encoder.push_step(&tables[..width], &row_symbols[..width])?;
+                lanes.advance(codec, &row_symbols);
+            }
+            continue;
+        }
         for (row, &row_rms) in scales.row_rms.iter().enumerate() {
             for (lane, symbol) in row_symbols.iter_mut().enumerate().take(lanes.width) {
                 *symbol = symbols.at((group.start + lane) * symbols.rows() + row);
             }
-            let tables = lanes.tables(row_rms);
+            let tables = lanes.tables([row_rms; LANES]);
             encoder.push_step(&tables[..lanes.width], &row_symbols[..lanes.width])?;
             lanes.advance(codec, &row_symbols);
         }
@@ -222,9 +237,31 @@ fn decode_substream(
         let mut symbols = [0; LANES];
         let in_part = group.start - first_col..group.end - first_col;
         let mut part = weights.slice_mut(ndarray::s![.., in_part]);
+        if let Some(zeros) = &scales.zeros {
+            let kept = KeptLanes::new(zeros, group);
+            lanes.reorder(&kept);
+            part.fill(0.0);
+            for step in 0..kept.n_steps() {
+                let width = kept.width(step);
+                let mut rows = [0; LANES];
+                let mut rms = [0; LANES];
+                for lane in 0..width {
+                    rows[lane] = kept.row(lane, step);
+                    rms[lane] = scales.row_rms[rows[lane]];
+                }
+                let tables = lanes.tables(rms);
+                decoder.decode_step(&tables[..width], &mut symbols[..width])?;
+                for (lane, &col) in kept.lanes().iter().enumerate().take(width) {
+                    let value = levels.value(usize::from(tables[lane]), symbols[lane]);
+                    part[[rows[lane], col]] = value * (factors.rows[rows[lane]] * col_factors[col]);
+                }
+                lanes.advance(codec, &symbols);
+            }
+            continue;
+        }
         let row_exponents = scales.row_rms.iter().zip(factors.rows);
         for ((&row_rms, &row_factor), mut row) in row_exponents.zip(part.rows_mut()) {
-            let tables = lanes.tables(row_rms);
+            let tables = lanes.tables([row_rms; LANES]);
             decoder.decode_step(&tables[..lanes.width], &mut symbols[..lanes.width])?;
             let mut values = [0.0; LANES];
             for lane in 0..LANES {
@@ -271,12 +308,16 @@ pub(super) fn for_each_symbol(
 ) {
     for (col, &col_rms) in scales.col_rms.iter().enumerate() {
         let mut state = 0;
-        for (row, &row_rms) in scales.row_rms.iter().enumerate() {
+        let mut visit_row = |row: usize| {
             let symbol = symbols.at(col * symbols.rows() + row);
-            let first = codec.first_table(i32::from(row_rms) + i32::from(col_rms));
+            let first = codec.first_table(i32::from(scales.row_rms[row]) + i32::from(col_rms));
             let parity = codec.code().parity(state);
             visit(usize::from(first) + usize::from(parity), symbol);
             state = codec.code().next(state, symbol);
+        };
+        match &scales.zeros {
+            Some(zeros) => zeros.kept_rows(col).for_each(&mut visit_row),
+            None => (0..symbols.rows()).for_each(&mut visit_row),
         }
     }
 }
@@ -311,11 +352,19 @@ impl Lanes {
         }
     }
 
-    /// Table of each lane at a row of this predicted-scale exponent.
+    /// Puts the columns in the order of `kept`.
+    fn reorder(&mut self, kept: &KeptLanes) {
+        let of_column = self.col_exponents;
+        for (exponent, &lane) in self.col_exponents.iter_mut().zip(kept.lanes()) {
+            *exponent = of_column[lane];
+        }
+    }
+
+    /// Table of each lane at a row of its predicted-scale exponent.
     #[inline(always)]
-    fn tables(&self, row_rms: i8) -> [u16; LANES] {
+    fn tables(&self, row_rms: [i8; LANES]) -> [u16; LANES] {
         std::array::from_fn(|lane| {
-            let exponent = i32::from(row_rms) + self.col_exponents[lane];
+            let exponent = i32::from(row_rms[lane]) + self.col_exponents[lane];
             let bucket = exponent.clamp(0, self.last_bucket) as u16;
             // The parity of a state is its lowest bit (see `TrellisCode`).
             2 * bucket + u16::from(self.states[lane] & 1)

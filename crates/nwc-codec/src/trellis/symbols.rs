@@ -51,9 +51,10 @@ impl TrellisSymbols {
         }
     }
 
-    pub(super) fn set_column(&mut self, col: usize, symbols: &[i32]) {
+    /// Sets the symbols of the rows `rows` of column `col`.
+    pub(super) fn set_column(&mut self, col: usize, rows: &[usize], symbols: &[i32]) {
         let start = col * self.rows;
-        for (idx, &symbol) in symbols.iter().enumerate() {
+        for (&idx, &symbol) in rows.iter().zip(symbols) {
             self.narrow[start + idx] = match i16::try_from(symbol) {
                 Ok(narrow) if narrow != WIDE => narrow,
                 _ => {

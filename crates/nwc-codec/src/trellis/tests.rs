@@ -1,7 +1,9 @@
 //! Whole-codec tests: round trips, bad input, closeness to the rate-distortion limit.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayView1};
-use nwc_chunk::Parallelism;
+use nwc_chunk::{Parallelism, ZeroMask};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 
@@ -81,6 +83,48 @@ fn stored_bits(coded: &Coded) -> f64 {
 fn mean_squared_error(a: &Array2<f32>, b: &Array2<f32>) -> f64 {
     let squares = a.iter().zip(b).map(|(&a, &b)| f64::from(a - b).powi(2));
     squares.sum::<f64>() / a.len() as f64
+}
+
+/// A matrix of which half is zero takes half of the bits, and what is left is as close as in a whole one.
+#[test]
+fn marked_zeros_cost_nothing() {
+    let whole = gaussian(512, 256, 3);
+    let scales = TensorScales::uniform(512, 256, 0.25, 1.0);
+    let mut sparse = whole.clone();
+    for ((row, col), w) in sparse.indexed_iter_mut() {
+        if (row * 7 + col * 3 + row * col) % 4 < 2 {
+            *w = 0.0;
+        }
+    }
+    let zeros = ZeroMask::of(sparse.view());
+    let kept = zeros.n_kept() as f64 / whole.len() as f64;
+    let columns: Vec<_> = (0..256).collect();
+    let code_all = |weights: &Array2<f32>, scales: &TensorScales| {
+        let sample = FitSample {
+            weights: weights.view(),
+            scales,
+            columns: &columns,
+        };
+        let codec = TrellisCodec::fit(TrellisConfig::wide(8), &[sample]).unwrap();
+        let coded = check(&codec, scales, weights);
+        let ideal = ideal_bits(&codec, scales, &coded.symbols).unwrap();
+        assert!((stored_bits(&coded) / ideal - 1.0).abs() < 0.02);
+        (
+            stored_bits(&coded),
+            mean_squared_error(weights, &coded.reconstruction),
+        )
+    };
+    let (whole_bits, whole_error) = code_all(&whole, &scales);
+    let masked = scales.with_zeros(Some(Arc::new(zeros)));
+    let (bits, error) = code_all(&sparse, &masked);
+    assert!(
+        (bits / (kept * whole_bits) - 1.0).abs() < 0.02,
+        "{bits} of {whole_bits}"
+    );
+    assert!(
+        (error / (kept * whole_error) - 1.0).abs() < 0.05,
+        "{error} {whole_error}"
+    );
 }
 
 /// Gap in bits a weight between a codec fitted to normal deviates and D(R) = 2^-2R, stored bytes.
@@ -309,8 +353,23 @@ proptest! {
             col_step: exponents(cols),
             row_rms: exponents(rows),
             col_rms: exponents(cols),
+            zeros: None,
         };
-        check(&codec, &scales, &gaussian(rows, cols, seed));
+        let mut weights = gaussian(rows, cols, seed);
+        check(&codec, &scales, &weights);
+        // The same with zeros, more in some columns than in others.
+        let share = |col: usize| [0.0, 0.1, 0.5, 0.9, 1.0][col % 5];
+        for ((_, col), w) in weights.indexed_iter_mut() {
+            if rng.random_bool(share(col)) {
+                *w = 0.0;
+            }
+        }
+        let zeros = ZeroMask::of(weights.view());
+        let scales = scales.with_zeros(Some(Arc::new(zeros)));
+        let coded = check(&codec, &scales, &weights);
+        for (at, &w) in weights.indexed_iter() {
+            prop_assert!(w != 0.0 || coded.reconstruction[at] == 0.0);
+        }
     }
 
     #[test]

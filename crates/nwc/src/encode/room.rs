@@ -182,7 +182,7 @@ impl RecordRoom {
                     .filter(|(role, ..)| match *role {
                         GAINS => self.is_recovered,
                         EXPONENTS => planned.values.has_unsafe_rows,
-                        ZEROS => planned.values.has_zero_lanes,
+                        ZEROS => planned.values.has_zero_lanes || planned.values.is_sparse,
                         _ => true,
                     })
                     .map(|(role, dtype, n)| headers.coded(&name, role, dtype, &[n]))

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use nwc_chunk::ZeroMask;
 use nwc_chunk::ndarray::{Array2, ArrayView2};
 use nwc_format::DType;
 
 use super::harm::worse_than_zeros;
-use super::zeros::ZeroLanes;
+use super::zeros::{ZeroLanes, lanes_section, mask_section};
 use super::{CodedMatrix, MatrixCoder, RowExponents};
 use crate::error::TensorError;
 use crate::options::Cancel;
@@ -66,6 +67,14 @@ impl<'a> Layer<'a> {
     /// Its weights in the checkpoint, `[out, in]`.
     pub(crate) fn weights(&self) -> Result<Array2<f32>> {
         self.matrix_of(self.planned.weights()?)
+    }
+
+    /// Which of its weights are zero in the checkpoint, where so many are that they are coded as a mask.
+    pub(crate) fn zeros(&self) -> Result<Option<Arc<ZeroMask>>> {
+        match self.planned.values.is_sparse {
+            true => Ok(Some(Arc::new(ZeroMask::of(self.weights()?.view())))),
+            false => Ok(None),
+        }
     }
 
     /// Its weights in the checkpoint as they are coded, `[out, in]`, with what their rows were divided by.
@@ -159,16 +168,24 @@ impl<'a> Layers<'a> {
         weights: ArrayView2<'_, f32>,
     ) -> Result<(CodedMatrix, Array2<f32>)> {
         let exponents = RowExponents::of(weights);
-        let (mut coded, mut decoded) = coder.code(layer, exponents.divide(weights).view())?;
+        // Those of the checkpoint: weights that were tuned must not fill what was pruned.
+        let zeros = layer.zeros()?;
+        let scaled = exponents.divide(weights);
+        let (mut coded, mut decoded) = coder.code(layer, scaled.view(), zeros.as_ref())?;
         exponents.multiply(decoded.view_mut());
         coded.sections.extend(exponents.section());
         let mut is_changed = !exponents.is_empty();
-        let lanes = ZeroLanes::of(weights);
-        if !lanes.hold_in(decoded.view()) {
-            let cols = decoded.ncols();
-            lanes.clear(decoded.view_mut(), 0..cols);
-            coded.sections.push(lanes.section());
-            is_changed = true;
+        if let Some(zeros) = &zeros {
+            let section = mask_section(zeros).map_err(|e| layer.wrong(e))?;
+            coded.sections.push(section);
+        } else {
+            let lanes = ZeroLanes::of(weights);
+            if !lanes.hold_in(decoded.view()) {
+                let cols = decoded.ncols();
+                lanes.clear(decoded.view_mut(), 0..cols);
+                coded.sections.push(lanes_section(&lanes));
+                is_changed = true;
+            }
         }
         let guidance = || self.guidance(layer, Keep::No);
         let worse = worse_than_zeros(weights, decoded.view(), layer.dtype(), guidance)?;

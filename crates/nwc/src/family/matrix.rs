@@ -9,7 +9,7 @@ use nwc_chunk::ndarray::{Array2, ArrayViewMut2, Axis};
 use nwc_format::{Payload, ROLE_PAYLOAD};
 
 use super::scaling::RowExponents;
-use super::zeros::ZeroLanes;
+use super::zeros::{ZeroLanes, stored_lanes};
 use super::{MatrixDecoder, Panels};
 use crate::error::TensorError;
 
@@ -137,7 +137,7 @@ impl Restoring {
                 false => None,
             },
             exponents: RowExponents::stored(stored, rows)?,
-            zeros: ZeroLanes::stored(stored, rows, cols)?,
+            zeros: stored_lanes(stored, rows, cols)?,
         })
     }
 

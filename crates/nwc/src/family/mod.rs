@@ -25,6 +25,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+#[cfg(feature = "encode")]
+use nwc_chunk::ZeroMask;
 use nwc_chunk::ndarray::Array2;
 #[cfg(feature = "encode")]
 use nwc_chunk::ndarray::ArrayView2;
@@ -58,7 +60,7 @@ pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
 #[cfg(feature = "encode")]
 pub(crate) use scaling::{EXPONENTS, RowExponents, is_safe_rms};
 #[cfg(feature = "encode")]
-pub(crate) use zeros::{ZEROS, most_zeros_bytes};
+pub(crate) use zeros::{ZEROS, is_sparse, most_zeros_bytes};
 
 /// A codec of one family, ready to decode.
 pub(crate) trait MatrixDecoder: fmt::Debug + Send + Sync {
@@ -106,10 +108,13 @@ pub(crate) trait MatrixCoder: fmt::Debug + Send + Sync {
 
     /// Codes `weights`, `[out, in]`, in place of the checkpoint's own for `layer`; gives what the decoder will make of it,
     /// too.
+    ///
+    /// Where there is a mask, what it marks is zero and takes no symbol, whatever `weights` say.
     fn code(
         &self,
         layer: &Layer<'_>,
         weights: ArrayView2<'_, f32>,
+        zeros: Option<&Arc<ZeroMask>>,
     ) -> Result<(CodedMatrix, Array2<f32>)>;
 
     /// By which share `totals` miss the size that was asked for; `None` where none was.

@@ -89,13 +89,17 @@ impl<'a> Plan<'a> {
         // One pass over the bytes serves fingerprint, tied tensors and a look at the values.
         let scanned = tensors
             .par_iter()
-            .map(|(shard, tensor)| scan(shard, tensor, non_finite))
+            .map(|(shard, tensor)| {
+                let treatment = treatment_of(&classifier, tensor, embeddings);
+                scan(shard, tensor, treatment, non_finite)
+            })
             .collect::<Result<Vec<_>>>()?;
+        let digests: Vec<Digest> = scanned.iter().map(|scan| scan.digest).collect();
         // Zeros are the same bytes in every dtype.
         let mut first_of: HashMap<(Digest, DType, &[usize]), &str> = HashMap::new();
         let mut shards: Vec<Vec<Planned<'a>>> = Vec::new();
         let mut current: Option<&str> = None;
-        for ((shard, tensor), scan) in tensors.iter().zip(&scanned) {
+        for ((shard, tensor), scan) in tensors.iter().zip(scanned) {
             if current != Some(shard.file_name.as_str()) {
                 shards.push(Vec::new());
                 current = Some(&shard.file_name);
@@ -110,7 +114,7 @@ impl<'a> Plan<'a> {
                     reason: "it holds NaN or infinity".into(),
                 }
             } else {
-                treatment_of(&classifier, tensor, embeddings)
+                scan.treatment
             };
             if let Some(planned) = shards.last_mut() {
                 planned.push(Planned {
@@ -121,14 +125,14 @@ impl<'a> Plan<'a> {
                 });
             }
         }
-        let mut names: Vec<_> = tensors.iter().zip(&scanned).collect();
+        let mut names: Vec<_> = tensors.iter().zip(digests).collect();
         names.sort_by_key(|((_, tensor), _)| &tensor.name);
         let mut hasher = DigestBuilder::new();
-        for ((_, tensor), scan) in names {
+        for ((_, tensor), digest) in names {
             hasher.update(
                 format!("{}\0{}\0{:?}\0", tensor.name, tensor.dtype, tensor.shape).as_bytes(),
             );
-            hasher.update(scan.digest.as_bytes());
+            hasher.update(digest.as_bytes());
         }
         Ok(Self {
             shards,
@@ -175,18 +179,25 @@ pub(crate) fn fingerprint_of(source: &Source) -> Result<Digest> {
 }
 
 struct Scan {
+    /// What becomes of the tensor by its name and shape.
+    treatment: Treatment,
     digest: Digest,
     values: Values,
 }
 
-fn scan(shard: &SourceShard, tensor: &SourceTensor, non_finite: NonFinite) -> Result<Scan> {
+fn scan(
+    shard: &SourceShard,
+    tensor: &SourceTensor,
+    treatment: Treatment,
+    non_finite: NonFinite,
+) -> Result<Scan> {
     let bytes = shard.bytes(tensor)?;
     let digest = Digest::of(&bytes);
-    let values = Values::scan(
-        tensor.dtype,
-        tensor.shape.last().copied().unwrap_or(1),
-        &bytes,
-    );
+    let cols = match treatment {
+        Treatment::Code { cols, .. } => cols,
+        _ => tensor.shape.last().copied().unwrap_or(1),
+    };
+    let values = Values::scan(tensor.dtype, cols, &bytes);
     shard.forget(tensor);
     if let (Some((element_idx, value)), NonFinite::Refuse) = (values.first_non_finite, non_finite) {
         return Err(Error::NonFinite {
@@ -196,7 +207,11 @@ fn scan(shard: &SourceShard, tensor: &SourceTensor, non_finite: NonFinite) -> Re
             value,
         });
     }
-    Ok(Scan { digest, values })
+    Ok(Scan {
+        treatment,
+        digest,
+        values,
+    })
 }
 
 fn treatment_of(

@@ -2,10 +2,10 @@
 
 use nwc_format::DType;
 
-use crate::family::is_safe_rms;
+use crate::family::{is_safe_rms, is_sparse};
 use crate::folder::dtype;
 
-/// What there is among the values of a float tensor, its last dimension taken as columns; nothing for other dtypes.
+/// What there is among the values of a float tensor, taken as a matrix; nothing for other dtypes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Values {
     /// The first NaN or infinity, with its index; nothing else is known where there is one.
@@ -14,6 +14,8 @@ pub(crate) struct Values {
     pub(crate) has_unsafe_rows: bool,
     /// Whether some row or column holds nothing but zeros.
     pub(crate) has_zero_lanes: bool,
+    /// Whether so many other values are zero that a mask says which.
+    pub(crate) is_sparse: bool,
 }
 
 impl Values {
@@ -26,7 +28,9 @@ impl Values {
             return found;
         }
         let block_elems = (BLOCK_ELEMS / cols).max(1) * cols;
-        let mut is_zero_col = vec![true; cols];
+        let mut zeros_in_cols = vec![0_usize; cols];
+        // Rows that are not all zeros.
+        let (mut n_rows, mut n_live_rows) = (0, 0);
         for (block_idx, block) in bytes.chunks(block_elems * dtype.size()).enumerate() {
             let values = dtype::to_f32(dtype, block).unwrap_or_default();
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {
@@ -34,18 +38,23 @@ impl Values {
                 return found;
             }
             for row in values.chunks(cols) {
-                let mut energy = 0.0;
-                for (is_zero, &v) in is_zero_col.iter_mut().zip(row) {
-                    *is_zero &= v == 0.0;
-                    energy += f64::from(v).powi(2);
+                n_rows += 1;
+                let energy: f64 = row.iter().map(|&v| f64::from(v).powi(2)).sum();
+                if energy == 0.0 {
+                    found.has_zero_lanes = true;
+                    continue;
                 }
-                match energy > 0.0 {
-                    true => found.has_unsafe_rows |= !is_safe_rms((energy / cols as f64).sqrt()),
-                    false => found.has_zero_lanes = true,
+                n_live_rows += 1;
+                found.has_unsafe_rows |= !is_safe_rms((energy / cols as f64).sqrt());
+                for (n, &v) in zeros_in_cols.iter_mut().zip(row) {
+                    *n += usize::from(v == 0.0);
                 }
             }
         }
-        found.has_zero_lanes |= is_zero_col.contains(&true);
+        let is_zero_col = |n: &usize| *n == n_live_rows;
+        found.has_zero_lanes |= zeros_in_cols.iter().any(is_zero_col);
+        let scattered = zeros_in_cols.iter().filter(|n| !is_zero_col(n)).sum();
+        found.is_sparse = is_sparse(scattered, n_rows * cols);
         found
     }
 }
@@ -68,7 +77,7 @@ mod tests {
     #[test]
     fn lanes_of_zeros_and_rows_out_of_range_are_found() {
         let ordinary = Values::default();
-        check(&[[0.1, 0.2], [0.0, -0.3]], ordinary);
+        check(&[[0.1, 0.2], [0.1, -0.3]], ordinary);
         let zero_lanes = Values {
             has_zero_lanes: true,
             ..ordinary
@@ -81,5 +90,29 @@ mod tests {
         };
         check(&[[0.1, 0.2], [1e-9, 1e-9]], unsafe_rows);
         check(&[[1e30, 0.2], [0.1, 0.1]], unsafe_rows);
+    }
+
+    #[test]
+    fn zeros_outside_of_zero_lanes_make_a_matrix_sparse() {
+        let sparse = Values {
+            is_sparse: true,
+            ..Values::default()
+        };
+        check(&[[0.1, 0.0], [0.1, 0.2], [-0.0, 0.2]], sparse);
+        let mut rows = vec![[0.1, 0.2]; 100];
+        for row in rows.iter_mut().take(6) {
+            row[0] = 0.0;
+        }
+        check(&rows, Values::default());
+        rows[6][0] = 0.0;
+        check(&rows, sparse);
+        let zero_rows = [vec![[0.0, 0.0]; 50], vec![[0.1, 0.2]; 50]].concat();
+        let lanes = Values {
+            has_zero_lanes: true,
+            ..Values::default()
+        };
+        check(&zero_rows, lanes);
+        let zero_column = vec![[0.1, 0.0]; 50];
+        check(&zero_column, lanes);
     }
 }

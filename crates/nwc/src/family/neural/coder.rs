@@ -1,15 +1,18 @@
 //! A matrix to sections with a learned codec: row scales, chunks down the columns, levels, error feedback.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use half::f16;
 use nwc_chunk::ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use nwc_chunk::{
-    ChunkLayout, Parallelism, QualityLevel, denormalize_rows_in_place, normalize_rows, row_scales,
+    Parallelism, QualityLevel, ZeroMask, denormalize_rows_in_place, kept_row_scales,
+    normalize_rows, row_scales,
 };
 use nwc_codec::NeuralCodec;
 use nwc_compensate::{BlockQuantizer, LdlFactor, QuantizerError, ldlq, no_feedback};
 
+use super::chunks::Chunks;
 use super::levels::{level_bits, pack_levels};
 use super::{FAMILY, LEVELS, SCALES, UNIFORM_LEVEL};
 use crate::error::TensorError;
@@ -29,6 +32,8 @@ pub(super) struct NeuralCoder<'a> {
     pub(super) normalization: Normalization,
     /// A level per column.
     pub(super) levels: Vec<QualityLevel>,
+    /// Weights that are zero and not coded.
+    pub(super) zeros: Option<&'a Arc<ZeroMask>>,
     /// Feedback of the error through this factor, so many columns at a time.
     pub(super) feedback: Option<(&'a LdlFactor, usize)>,
     pub(super) cancel: Cancel<'a>,
@@ -41,18 +46,26 @@ impl NeuralCoder<'_> {
         weights: ArrayView2<'_, f32>,
     ) -> Result<(CodedMatrix, Array2<f32>), TensorError> {
         let (rows, cols) = weights.dim();
-        let layout = ChunkLayout::new(rows, cols, self.codec.config().chunk_len)?;
+        let chunks = Chunks::new(self.codec, rows, cols, self.zeros)?;
+        let row_scales = match self.zeros {
+            Some(_) => kept_row_scales,
+            None => row_scales,
+        };
         let scales = match self.normalization {
             Normalization::Rows => row_scales(weights),
-            Normalization::Tensor => Array1::from_elem(rows, tensor_scale(weights)),
+            Normalization::Tensor => {
+                let flat: Array1<f32> = weights.iter().copied().collect();
+                let scales = row_scales(flat.view().insert_axis(Axis(0)));
+                Array1::from_elem(rows, scales.first().copied().unwrap_or(f16::ONE))
+            }
         };
         let normalized = normalize_rows(weights, scales.view())?;
         let mut quantizer = NeuralQuantizer {
             codec: self.codec,
             levels: &self.levels,
-            layout,
             cancel: self.cancel,
-            symbols: Array2::zeros((layout.n_chunks(), self.codec.config().latent_dim)),
+            symbols: Array2::zeros((chunks.n_chunks(), self.codec.config().latent_dim)),
+            chunks,
         };
         let mut decoded = match self.feedback {
             Some((factor, block)) => ldlq(
@@ -67,12 +80,13 @@ impl NeuralCoder<'_> {
             }
         };
         denormalize_rows_in_place(decoded.view_mut(), scales.view())?;
-        let chunk_levels = layout.chunk_levels(&self.levels)?;
-        let symbols = quantizer.symbols;
+        let (chunks, symbols) = (quantizer.chunks, quantizer.symbols);
+        let all: Vec<usize> = (0..cols).collect();
+        let chunk_levels = chunks.levels(&self.levels, &all)?;
         let substreams = self.codec.encode_columns(
             symbols.view(),
             &chunk_levels,
-            layout.n_chunks_per_col(),
+            chunks.per_column(),
             Parallelism::Rayon,
         )?;
         let (nmse, nmse_normalized) = distortion(weights, decoded.view());
@@ -103,17 +117,10 @@ impl NeuralCoder<'_> {
     }
 }
 
-/// The scale of a matrix taken as one row.
-fn tensor_scale(weights: ArrayView2<'_, f32>) -> f16 {
-    let flat: Array1<f32> = weights.iter().copied().collect();
-    let scales = row_scales(flat.view().insert_axis(Axis(0)));
-    scales.first().copied().unwrap_or(f16::ONE)
-}
-
 struct NeuralQuantizer<'a> {
     codec: &'a NeuralCodec,
     levels: &'a [QualityLevel],
-    layout: ChunkLayout,
+    chunks: Chunks,
     cancel: Cancel<'a>,
     /// Of the whole matrix, `[n_chunks, latent_dim]`, column by column.
     symbols: Array2<i32>,
@@ -124,27 +131,26 @@ impl BlockQuantizer for NeuralQuantizer<'_> {
         &mut self,
         target: ArrayView2<'_, f32>,
         cols: &[usize],
-        reconstruction: ArrayViewMut2<'_, f32>,
+        mut reconstruction: ArrayViewMut2<'_, f32>,
     ) -> Result<(), QuantizerError> {
         self.cancel.check()?;
-        let block = self.layout.with_cols(cols.len())?;
-        let chunks = block.gather(target)?;
-        let levels: Vec<QualityLevel> = cols.iter().map(|&col| self.levels[col]).collect();
-        let levels = block.chunk_levels(&levels)?;
-        let per_col = self.layout.n_chunks_per_col();
+        let chunks = self.chunks.gather(target, cols)?;
+        let levels = self.chunks.levels(self.levels, cols)?;
+        let per_col = self.chunks.per_column();
         let quantized =
             self.codec
                 .quantize_columns(chunks.view(), &levels, per_col, Parallelism::Rayon)?;
-        for (k, &col) in cols.iter().enumerate() {
-            self.symbols
-                .slice_mut(s![col * per_col..(col + 1) * per_col, ..])
-                .assign(
-                    &quantized
-                        .symbols
-                        .slice(s![k * per_col..(k + 1) * per_col, ..]),
-                );
+        let mut first = 0;
+        for &col in cols {
+            let of_column = self.chunks.of_column(col);
+            let end = first + of_column.len();
+            let symbols = quantized.symbols.slice(s![first..end, ..]);
+            self.symbols.slice_mut(s![of_column, ..]).assign(&symbols);
+            first = end;
         }
-        block.scatter(quantized.reconstruction.view(), reconstruction)?;
+        reconstruction.fill(0.0);
+        self.chunks
+            .scatter(quantized.reconstruction.view(), cols, reconstruction)?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The learned codec as a family: row scales, chunks down the columns, quality levels.
 
+mod chunks;
 #[cfg(feature = "encode")]
 mod coder;
 mod decoder;

@@ -1,7 +1,9 @@
 //! Which learned codec codes which matrix, and at which quality levels.
 
-use nwc_chunk::QualityLevel;
+use std::sync::Arc;
+
 use nwc_chunk::ndarray::{Array2, ArrayView2};
+use nwc_chunk::{QualityLevel, ZeroMask};
 use nwc_codec::{Codec, NeuralCodec};
 use nwc_compensate::quality_levels;
 
@@ -103,6 +105,7 @@ impl MatrixCoder for NeuralPlan<'_> {
         &self,
         layer: &Layer<'_>,
         weights: ArrayView2<'_, f32>,
+        zeros: Option<&Arc<ZeroMask>>,
     ) -> Result<(CodedMatrix, Array2<f32>)> {
         let guidance = self.layers.guidance(layer, Keep::No)?;
         let file = match layer.role.is_linear() {
@@ -118,6 +121,7 @@ impl MatrixCoder for NeuralPlan<'_> {
             codec,
             codec_id: &file.id,
             levels,
+            zeros,
             normalization: self.normalization,
             feedback: guidance.feedback(),
             cancel: self.layers.cancel(),

@@ -9,6 +9,7 @@ use nwc_codec::trellis::{self, StoredPanels, TensorScales, TrellisCodec};
 
 use super::SCALES;
 use crate::error::TensorError;
+use crate::family::zeros::stored_mask;
 use crate::family::{MatrixDecoder, Panels, StoredSections};
 
 /// A trellis with its tables.
@@ -21,6 +22,17 @@ impl TrellisDecoder {
     pub(crate) fn new(codec: TrellisCodec) -> Self {
         Self { codec }
     }
+
+    /// What the decoder must know beside the symbols.
+    fn scales(
+        &self,
+        stored: &StoredSections<'_>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<TensorScales, TensorError> {
+        let scales = TensorScales::from_bytes(stored.get(SCALES)?, rows, cols)?;
+        Ok(scales.with_zeros(stored_mask(stored, rows, cols)?))
+    }
 }
 
 impl MatrixDecoder for TrellisDecoder {
@@ -32,7 +44,7 @@ impl MatrixDecoder for TrellisDecoder {
     ) -> Result<Array2<f32>, TensorError> {
         let substreams = stored.substreams()?;
         trellis::check_substreams(substreams.len(), rows, cols)?;
-        let scales = TensorScales::from_bytes(stored.get(SCALES)?, rows, cols)?;
+        let scales = self.scales(stored, rows, cols)?;
         let mut decoded = Array2::zeros((rows, cols));
         trellis::decode(
             &self.codec,
@@ -52,7 +64,7 @@ impl MatrixDecoder for TrellisDecoder {
     ) -> Result<Box<dyn Panels + 'a>, TensorError> {
         let substreams = stored.substreams()?;
         trellis::check_substreams(substreams.len(), rows, cols)?;
-        let scales = TensorScales::from_bytes(stored.get(SCALES)?, rows, cols)?;
+        let scales = self.scales(&stored, rows, cols)?;
         Ok(Box::new(TrellisPanels {
             stored: StoredPanels::new(&scales, &substreams, rows, cols)?,
             decoder: self,

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
+use nwc_chunk::ZeroMask;
 use nwc_chunk::ndarray::{Array2, ArrayView2};
 use nwc_codec::Codec;
 use nwc_codec::trellis::{StepFactors, TrellisCodec, TrellisConfig};
@@ -124,6 +126,7 @@ impl MatrixCoder for TrellisPlan<'_> {
         &self,
         layer: &Layer<'_>,
         weights: ArrayView2<'_, f32>,
+        zeros: Option<&Arc<ZeroMask>>,
     ) -> Result<(CodedMatrix, Array2<f32>)> {
         let guidance = self.layers.guidance(layer, Keep::No)?;
         let factors = self
@@ -133,7 +136,8 @@ impl MatrixCoder for TrellisPlan<'_> {
                 path: "the plan".into(),
                 tensor: layer.name().into(),
             })?;
-        let scales = tensor_scales(weights, factors, self.delta).map_err(|e| layer.wrong(e))?;
+        let scales = tensor_scales(weights, zeros, factors, self.delta);
+        let scales = scales.map_err(|e| layer.wrong(e))?;
         TrellisCoder {
             codec: &self.codec,
             codec_id: &self.file.id,

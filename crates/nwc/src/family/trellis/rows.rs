@@ -3,6 +3,9 @@
 //! Error feedback runs along a row and needs nothing of other rows, so a few rows tell what feedback adds to the rate,
 //! which columns coded alone do not.
 
+use std::sync::Arc;
+
+use nwc_chunk::ZeroMask;
 use nwc_chunk::ndarray::Axis;
 use nwc_codec::trellis::{TensorScales, TrellisCodec, n_substreams};
 
@@ -28,12 +31,18 @@ pub(super) fn stored_bits(
     let row_idx = evenly_spaced(n_rows, layer.rows);
     let whole = sample.whole_scales(delta);
     let sampled = |rows: &[i8]| row_idx.iter().map(|&i| rows[i]).collect();
+    let weights = layer.scaled_weights()?.0.select(Axis(0), &row_idx);
+    let zeros = (sample.mask_bytes > 0).then(|| Arc::new(ZeroMask::of(weights.view())));
+    let density = match &zeros {
+        Some(zeros) => zeros.n_kept() as f64 / weights.len().max(1) as f64,
+        None => 1.0,
+    };
     let scales = TensorScales {
         row_step: sampled(&whole.row_step),
         row_rms: sampled(&whole.row_rms),
+        zeros,
         ..whole.clone()
     };
-    let weights = layer.scaled_weights()?.0.select(Axis(0), &row_idx);
     let guidance = layers.guidance(layer, sample.keep)?;
     let coder = TrellisCoder {
         codec,
@@ -49,8 +58,9 @@ pub(super) fn stored_bits(
     let side = n_bytes(&scales).map_err(|e| layer.wrong(e))?;
     let payload_bits = 8.0 * (coded.n_bytes() - side) as f64;
     let extra = (payload_bits - coded.bits_estimated) / n_streams(n_rows).max(1.0);
-    let expected = expected_bits(&whole) / expected_bits(&scales).max(f64::MIN_POSITIVE);
-    let side = n_bytes(&whole).map_err(|e| layer.wrong(e))?;
+    let expected = expected_bits(&whole) * sample.density
+        / (expected_bits(&scales) * density).max(f64::MIN_POSITIVE);
+    let side = n_bytes(&whole).map_err(|e| layer.wrong(e))? + sample.mask_bytes;
     Ok(coded.bits_estimated * expected + extra * n_streams(layer.rows) + 8.0 * side as f64)
 }
 
@@ -92,6 +102,7 @@ mod tests {
             col_step: vec![0; 2],
             row_rms: vec![-3, 8, 8],
             col_rms: vec![0, -5],
+            zeros: None,
         };
         let by_hand: f64 = [-3, 8, 8]
             .iter()

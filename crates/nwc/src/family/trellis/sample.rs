@@ -1,5 +1,8 @@
 //! Some columns of each matrix: what tables are fitted to and rates are predicted from.
 
+use std::sync::Arc;
+
+use nwc_chunk::ZeroMask;
 use nwc_chunk::ndarray::{Array2, ArrayView2, Axis};
 use nwc_codec::trellis::{
     ScaleLogs, ScalePrediction, StepBasis, StepFactors, TensorScales, TrellisCodec,
@@ -8,6 +11,7 @@ use nwc_codec::trellis::{
 use super::coder::TrellisCoder;
 use crate::Result;
 use crate::error::TensorError;
+use crate::family::zeros::mask_section;
 use crate::family::{Layer, Layers};
 use crate::options::{Cancel, Steps};
 use crate::survey::Keep;
@@ -28,6 +32,12 @@ pub(super) struct Sample<'a> {
     /// `[rows, n_sampled]`.
     pub(super) columns: Array2<f32>,
     pub(super) col_idx: Vec<usize>,
+    /// Zeros among the sampled columns, where the matrix has a mask.
+    zeros: Option<Arc<ZeroMask>>,
+    /// Bytes of the mask of the whole matrix.
+    pub(super) mask_bytes: usize,
+    /// Share of the weights of the whole matrix that are coded.
+    pub(super) density: f64,
     pub(super) factors: StepFactors,
     /// Of the whole matrix, at a step of 1 before any refinement.
     logs: ScaleLogs,
@@ -66,14 +76,24 @@ impl<'a> Sample<'a> {
             tracing::warn!(name, "output Fisher is all zeros, steps are set without it");
         }
         let factors = allocation.factors;
-        let logs = ScaleLogs::fit(weights.view(), &factors, 1.0).map_err(|e| layer.wrong(e))?;
+        let mask = layer.zeros()?;
+        let logs = ScaleLogs::fit(weights.view(), mask.as_deref(), &factors, 1.0);
+        let logs = logs.map_err(|e| layer.wrong(e))?;
+        let (mut mask_bytes, mut density) = (0, 1.0);
+        if let Some(mask) = &mask {
+            mask_bytes = mask_section(mask).map_err(|e| layer.wrong(e))?.bytes.len();
+            density = mask.n_kept() as f64 / layer.n_weights().max(1) as f64;
+        }
         let n_sampled = ((cols as f64 * share).ceil() as usize).clamp(1, cols.max(1));
         let col_idx = evenly_spaced(n_sampled, cols);
         let columns = weights.select(Axis(1), &col_idx);
-        let log2_ratio = log2_ratio(&columns, &factors, &col_idx);
+        let log2_ratio = log2_ratio(&columns, &factors, &col_idx, density);
         Ok(Self {
             layer,
             keep,
+            zeros: mask.map(|_| Arc::new(ZeroMask::of(columns.view()))),
+            mask_bytes,
+            density,
             columns,
             col_idx,
             factors,
@@ -105,11 +125,12 @@ impl<'a> Sample<'a> {
         TensorScales {
             col_step: sampled(&whole.col_step),
             col_rms: sampled(&whole.col_rms),
+            zeros: self.zeros.clone(),
             ..whole
         }
     }
 
-    /// Steps and predicted scales of the whole matrix.
+    /// Steps and predicted scales of the whole matrix, without its mask.
     pub(super) fn whole_scales(&self, delta: f64) -> TensorScales {
         let prediction = self.logs.at(delta.log2() - self.refined);
         TensorScales::new(&self.factors, &prediction, delta as f32)
@@ -132,7 +153,7 @@ impl<'a> Sample<'a> {
         let wrong = |e: TensorError| self.layer.wrong(e);
         let (coded, decoded) = coder.code(self.columns.view()).map_err(wrong)?;
         let side = self.whole_scales(delta).to_bytes();
-        let side_bytes = side.map_err(|e| self.layer.wrong(e))?.len();
+        let side_bytes = side.map_err(|e| self.layer.wrong(e))?.len() + self.mask_bytes;
         let whole = self.layer.cols as f64 / self.col_idx.len().max(1) as f64;
         let mut kl = 0.0;
         if !self.row_importance.is_empty() && !self.col_importance.is_empty() {
@@ -151,12 +172,14 @@ impl<'a> Sample<'a> {
 /// Steps and predicted scales of `weights` for one `delta`.
 pub(super) fn tensor_scales(
     weights: ArrayView2<'_, f32>,
+    zeros: Option<&Arc<ZeroMask>>,
     factors: &StepFactors,
     delta: f64,
 ) -> Result<TensorScales, TensorError> {
     let delta = delta as f32;
-    let prediction = ScalePrediction::fit(weights, factors, delta)?;
-    Ok(TensorScales::new(factors, &prediction, delta))
+    let mask = zeros.map(Arc::as_ref);
+    let prediction = ScalePrediction::fit(weights, mask, factors, delta)?;
+    Ok(TensorScales::new(factors, &prediction, delta).with_zeros(zeros.cloned()))
 }
 
 /// `n` of `0..of`, evenly spaced; `n` is at most `of` or 1.
@@ -186,8 +209,13 @@ fn followed(
     }
 }
 
-fn log2_ratio(columns: &Array2<f32>, factors: &StepFactors, col_idx: &[usize]) -> f64 {
-    let n = columns.len().max(1) as f64;
+fn log2_ratio(
+    columns: &Array2<f32>,
+    factors: &StepFactors,
+    col_idx: &[usize],
+    density: f64,
+) -> f64 {
+    let n = (columns.len() as f64 * density).max(1.0);
     let energy: f64 = columns
         .indexed_iter()
         .map(|((i, k), &w)| {

@@ -46,6 +46,9 @@ pub(super) struct Search<'a> {
     request: Request,
     n_linear: f64,
     n_all: f64,
+    /// Shares of these that have symbols: all but what masks mark as zero.
+    linear_density: f64,
+    density: f64,
 }
 
 /// The step, with tables fitted to it.
@@ -71,20 +74,30 @@ impl<'a> Search<'a> {
         layers: &'a Layers<'a>,
         request: Request,
     ) -> Self {
-        let n_weights = |is_linear_only: bool| {
+        let sum = |is_linear_only: bool, of: fn(&Sample<'_>) -> f64| -> f64 {
             let samples = samples.iter();
             samples
                 .filter(|s| !is_linear_only || s.layer.role.is_linear())
-                .map(Sample::n_weights)
+                .map(of)
                 .sum()
+        };
+        let density = |is_linear_only: bool| {
+            let kept = sum(is_linear_only, |s| s.n_weights() * s.density);
+            let all = sum(is_linear_only, |s| s.n_weights());
+            match kept > 0.0 {
+                true => kept / all,
+                false => 1.0,
+            }
         };
         Self {
             config,
             samples,
             layers,
             request,
-            n_linear: n_weights(true),
-            n_all: n_weights(false),
+            n_linear: sum(true, |s| s.n_weights()),
+            n_all: sum(false, |s| s.n_weights()),
+            linear_density: density(true),
+            density: density(false),
         }
     }
 
@@ -159,17 +172,18 @@ impl<'a> Search<'a> {
         self.found(at, aim)
     }
 
-    /// Bits a coded weight that `sums` are above what is asked for, which is by how many octaves the step is too small.
+    /// Bits a weight with a symbol that `sums` are above what is asked for, which is by how many octaves the step is too
+    /// small.
     fn missing(&self, aim: Aim, sums: &Sums, at: &At) -> Result<f64> {
         Ok(match aim {
             Aim::Step => 0.0,
             Aim::PayloadBits(bits) if self.n_linear > 0.0 => {
-                sums.linear_bits / self.n_linear - bits
+                (sums.linear_bits / self.n_linear - bits) / self.linear_density
             }
-            Aim::PayloadBits(bits) => sums.all_bits / self.n_all.max(1.0) - bits,
+            Aim::PayloadBits(bits) => (sums.all_bits / self.n_all.max(1.0) - bits) / self.density,
             Aim::TotalBytes(bytes) => {
                 let bits = self.budget(bytes, codec_bytes(&at.codec)?)?;
-                sums.all_bits / self.n_all.max(1.0) - bits
+                (sums.all_bits / self.n_all.max(1.0) - bits) / self.density
             }
         })
     }
@@ -178,6 +192,8 @@ impl<'a> Search<'a> {
     fn start(&self, bits: f64) -> Result<At> {
         // A Gaussian's rate is log2(σ/step) + ½ log2(2πe); a trellis codes every second integer, one bit less.
         let weighted = self.samples.iter().map(|s| s.log2_ratio * s.n_weights());
+        let masks: usize = self.samples.iter().map(|s| 8 * s.mask_bytes).sum();
+        let bits = (bits - masks as f64 / self.n_all.max(1.0)).max(0.1) / self.density;
         let delta = (weighted.sum::<f64>() / self.n_all.max(1.0) + 1.05 - bits).exp2();
         Ok(At {
             codec: self.fit(delta)?,

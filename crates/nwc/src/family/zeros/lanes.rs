@@ -1,21 +1,10 @@
-//! Rows and columns that are zeros and come back as zeros, whatever a codec makes of them.
+//! Rows and columns that are zeros and come back as zeros, whatever a codec makes of them: a list of runs.
 
 use std::ops::Range;
 
 #[cfg(feature = "encode")]
 use nwc_chunk::ndarray::ArrayView2;
 use nwc_chunk::ndarray::{ArrayViewMut2, Axis};
-
-#[cfg(feature = "encode")]
-use super::coded::NewSection;
-use super::matrix::StoredSections;
-use crate::error::TensorError;
-
-/// Role of what says which entries are exactly zero; its layout is in `docs/FORMAT.md`.
-pub(crate) const ZEROS: &str = nwc_format::ROLE_ZEROS;
-
-/// First byte of a section that lists rows and columns.
-const LANES: u8 = 1;
 
 /// Which rows and columns hold nothing but zeros.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,49 +54,21 @@ impl ZeroLanes {
         }
     }
 
-    /// The section that stores them.
+    /// The bytes that store them.
     #[cfg(feature = "encode")]
-    pub(crate) fn section(&self) -> NewSection {
-        let mut bytes = vec![LANES];
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
         push_runs(&mut bytes, &self.rows);
         push_runs(&mut bytes, &self.cols);
-        NewSection::bytes(ZEROS, bytes)
+        bytes
     }
 
-    /// Those of a stored `rows` × `cols` matrix, for which memory was taken already; `None` where there are none.
-    ///
-    /// # Errors
-    /// [`TensorError::Record`] for bytes that do not describe such a matrix.
-    pub(crate) fn stored(
-        stored: &StoredSections<'_>,
-        rows: usize,
-        cols: usize,
-    ) -> Result<Option<Self>, TensorError> {
-        let Some(&bytes) = stored.by_role.get(ZEROS) else {
-            return Ok(None);
-        };
-        let wrong = || TensorError::Record {
-            what: ZEROS,
-            found: format!("{} bytes that do not fit", bytes.len()),
-            expected: format!("runs of {rows} rows and {cols} columns"),
-        };
-        let rest = bytes.strip_prefix(&[LANES]).ok_or_else(wrong)?;
-        let (row_lanes, rest) = take_runs(rest, rows).ok_or_else(wrong)?;
-        let (col_lanes, rest) = take_runs(rest, cols).ok_or_else(wrong)?;
-        match rest.is_empty() {
-            true => Ok(Some(Self {
-                rows: row_lanes,
-                cols: col_lanes,
-            })),
-            false => Err(wrong()),
-        }
+    /// Those of a `rows` × `cols` matrix, for which memory was taken already; `None` for bytes that are of no such matrix.
+    pub(super) fn from_bytes(bytes: &[u8], rows: usize, cols: usize) -> Option<Self> {
+        let (rows, rest) = take_runs(bytes, rows)?;
+        let (cols, rest) = take_runs(rest, cols)?;
+        rest.is_empty().then_some(Self { rows, cols })
     }
-}
-
-/// No section of a `rows` × `cols` matrix is longer.
-#[cfg(feature = "encode")]
-pub(crate) fn most_zeros_bytes(rows: usize, cols: usize) -> usize {
-    rows.saturating_add(cols).saturating_add(64)
 }
 
 /// Lengths of the runs of `false` and `true` in turn, `false` first, as LEB128.
@@ -158,26 +119,16 @@ fn take_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
 
 #[cfg(all(test, feature = "encode"))]
 mod tests {
-    use std::collections::BTreeMap;
-
     use nwc_chunk::ndarray::{Array2, array};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn read(bytes: &[u8], rows: usize, cols: usize) -> Result<Option<ZeroLanes>, TensorError> {
-        let stored = StoredSections {
-            by_role: BTreeMap::from([(ZEROS, bytes)]),
-            parameters: &BTreeMap::new(),
-        };
-        ZeroLanes::stored(&stored, rows, cols)
-    }
-
     #[test]
     fn rows_and_columns_of_zeros_are_found_and_made() {
         let weights = array![[0.0_f32, 1.0, 0.0], [0.0, 0.0, -0.0], [0.0, 2.0, 3.0]];
         let lanes = ZeroLanes::of(weights.view());
-        assert_eq!(lanes.section().bytes, [LANES, 1, 1, 1, 0, 1, 2]);
+        assert_eq!(lanes.to_bytes(), [1, 1, 1, 0, 1, 2]);
         assert!(lanes.hold_in(weights.view()));
         let mut decoded = Array2::from_elem((3, 3), 7.0);
         assert!(!lanes.hold_in(decoded.view()));
@@ -190,22 +141,20 @@ mod tests {
 
     #[test]
     fn runs_that_do_not_fit_are_refused() {
-        assert!(read(&[LANES, 1, 1, 1, 0, 1, 2], 3, 3).is_ok());
-        let wrong: [&[u8]; 9] = [
+        assert!(ZeroLanes::from_bytes(&[1, 1, 1, 0, 1, 2], 3, 3).is_some());
+        let wrong: [&[u8]; 7] = [
             &[],
-            &[LANES],
-            &[0, 3, 3],
-            &[LANES, 3],
-            &[LANES, 4, 3],
-            &[LANES, 3, 3, 0],
-            &[LANES, 1, 0, 2, 3],
-            &[LANES, 0, 0, 3, 3],
+            &[3],
+            &[4, 3],
+            &[3, 3, 0],
+            &[1, 0, 2, 3],
+            &[0, 0, 3, 3],
             &[
-                LANES, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 3,
+                0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 3,
             ],
         ];
         for bytes in wrong {
-            assert!(read(bytes, 3, 3).is_err(), "{bytes:?}");
+            assert!(ZeroLanes::from_bytes(bytes, 3, 3).is_none(), "{bytes:?}");
         }
     }
 
@@ -217,9 +166,8 @@ mod tests {
             cols in prop::collection::vec(any::<bool>(), 0..9),
         ) {
             let lanes = ZeroLanes { rows, cols };
-            let section = lanes.section();
             let (rows, cols) = (lanes.rows.len(), lanes.cols.len());
-            prop_assert_eq!(read(&section.bytes, rows, cols).unwrap(), Some(lanes));
+            prop_assert_eq!(ZeroLanes::from_bytes(&lanes.to_bytes(), rows, cols), Some(lanes));
         }
 
         #[test]
@@ -228,7 +176,7 @@ mod tests {
             rows in 0_usize..200,
             cols in 0_usize..200,
         ) {
-            let _ = read(&bytes, rows, cols);
+            let _ = ZeroLanes::from_bytes(&bytes, rows, cols);
         }
     }
 }
