@@ -1,7 +1,7 @@
 //! Sparse checkpoints stay sparse: zeros come back as zeros and cost less than weights.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in helpers too")]
 
-use nwc::{CodecChoice, CompressOptions, Inspection, NoProgress, RateTarget};
+use nwc::{Checkpoint, CodecChoice, CompressOptions, Inspection, NoProgress, RateTarget};
 use nwc_tests::restored::{codecs, round_trip, round_trip_with};
 use nwc_tests::{TestTensor, gaussian, write_checkpoint};
 use rand::{Rng, SeedableRng};
@@ -215,4 +215,32 @@ fn few_zeros_need_no_mask() {
             .collect()
     };
     assert_eq!(names(&some), names(&none));
+}
+
+/// Tuning does not know what was pruned: what it makes of zeros is not coded.
+#[test]
+fn weights_that_were_tuned_do_not_fill_zeros() {
+    let tensors = two(|| Box::new(unstructured(0.5)));
+    for (family, codec) in codecs() {
+        let dir = tempfile::tempdir().unwrap();
+        let [original, packed] = ["original", "packed"].map(|n| dir.path().join(n));
+        write_checkpoint(&original, &[tensors.clone()]);
+        let name = &tensors[0].name;
+        let n: usize = tensors[0].shape.iter().product();
+        let mut tune = |linears: &nwc::LinearCoder<'_>| {
+            assert!(linears.coded_names().any(|coded| coded == name));
+            let values = [(name.clone(), vec![0.01; n])].into();
+            Ok(nwc::Recovered {
+                values,
+                ..Default::default()
+            })
+        };
+        let options = CompressOptions::new(codec);
+        nwc::compress_recovered(&original, &packed, &options, &mut tune, &NoProgress).unwrap();
+        let [before, after] =
+            [&original, &packed].map(|dir| Checkpoint::open(dir).unwrap().tensor(name).unwrap());
+        for (w, d) in before.iter().zip(&after) {
+            assert_eq!(*w == 0.0, *d == 0.0, "{family}: {w} {d}");
+        }
+    }
 }
