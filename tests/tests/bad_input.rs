@@ -175,7 +175,7 @@ fn nan_and_infinity_name_file_tensor_and_place() {
             .iter()
             .find(|t| t.name == "bad.weight")
             .unwrap();
-        assert_eq!(tensor.coding, "lossless");
+        assert!(["lossless", "packed"].contains(&tensor.coding.as_str()));
     }
 }
 

@@ -224,7 +224,7 @@ fn weights_that_were_tuned_do_not_fill_zeros() {
     for (family, codec) in codecs() {
         let dir = tempfile::tempdir().unwrap();
         let [original, packed] = ["original", "packed"].map(|n| dir.path().join(n));
-        write_checkpoint(&original, &[tensors.clone()]);
+        write_checkpoint(&original, std::slice::from_ref(&tensors));
         let name = &tensors[0].name;
         let n: usize = tensors[0].shape.iter().product();
         let mut tune = |linears: &nwc::LinearCoder<'_>| {

@@ -15,6 +15,7 @@ pub(crate) struct CompressArgs {
     max_kl: Option<f64>,
     lambda_: Option<f32>,
     codec: Option<PathBuf>,
+    lossless: bool,
     stats: Option<PathBuf>,
     states: Option<u16>,
     embeddings: Option<String>,
@@ -39,13 +40,14 @@ impl CompressArgs {
             self.max_kl.is_some(),
             self.lambda_.is_some(),
             self.codec.is_some(),
+            self.lossless,
         ];
         let n_rates = rates.iter().filter(|&&given| given).count();
         if n_rates > 1 {
-            let allowed = "one of bpw, payload_bpw, target_size, max_kl, lambda_ and codec";
+            let allowed = "one of bpw, payload_bpw, target_size, max_kl, lambda_, codec and lossless";
             return Err(wrong("rate", format!("given {n_rates} times"), allowed));
         }
-        if is_paper && rates[..4].contains(&true) {
+        if is_paper && (rates[..4].contains(&true) || self.lossless) {
             return Err(wrong(
                 "preset",
                 "paper".into(),
@@ -53,6 +55,7 @@ impl CompressArgs {
             ));
         }
         let codec = match (self.codec, self.lambda_, is_paper) {
+            _ if self.lossless => CodecChoice::Lossless,
             (Some(file), ..) => CodecChoice::File(file),
             (None, Some(lambda), _) => CodecChoice::Pretrained { lambda },
             (None, None, true) => CodecChoice::Pretrained { lambda: 300.0 },

@@ -196,6 +196,10 @@ pub enum Error {
     #[error("synthesis")]
     Synthesis(#[source] Box<dyn std::error::Error + Send + Sync>),
 
+    /// A tensor that was coded without loss does not decode.
+    #[error(transparent)]
+    Packed(#[from] crate::packed::Error),
+
     /// A mask of zeros does not decode.
     #[error(transparent)]
     Zeros(#[from] crate::zeros::Error),

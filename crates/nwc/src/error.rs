@@ -245,6 +245,12 @@ impl From<nwc_codec::zeros::Error> for TensorError {
     }
 }
 
+impl From<nwc_codec::packed::Error> for TensorError {
+    fn from(error: nwc_codec::packed::Error) -> Self {
+        Self::Codec(error.into())
+    }
+}
+
 impl From<nwc_codec::trellis::Error> for TensorError {
     fn from(error: nwc_codec::trellis::Error) -> Self {
         Self::Codec(error.into())

@@ -15,7 +15,7 @@ pub struct TensorSummary {
     pub shape: Vec<usize>,
     /// Its own dtype, which decoding restores.
     pub dtype: String,
-    /// `neural`, `trellis`, `lossless` or `tied to NAME`.
+    /// `neural`, `trellis`, `lossless` (as it is), `packed` (coded without loss) or `tied to NAME`.
     pub coding: String,
     /// Id of the codec, where one codes it.
     pub codec: Option<String>,
@@ -129,7 +129,7 @@ fn summarize(record: &TensorRecord) -> TensorSummary {
             Some(codec.clone()),
             parameters.get(NMSE_NORMALIZED).copied(),
         ),
-        Coding::Packed { method, .. } => (format!("packed {method}"), None, None),
+        Coding::Packed { .. } => ("packed".into(), None, None),
         Coding::Raw => ("lossless".into(), None, None),
         Coding::TiedTo { name } => (format!("tied to {name}"), None, None),
     };

@@ -35,6 +35,7 @@ def compress(
     max_kl: float | None = None,
     lambda_: float | None = None,
     codec: Path | None = None,
+    lossless: bool = False,
     stats: Path | None = None,
     states: int | None = None,
     embeddings: str | None = None,
@@ -59,6 +60,7 @@ def compress(
     - ``max_kl``: predicted KL divergence in nats per token; needs ``stats``
     - ``lambda_``: the pretrained learned codec of this lambda, one of :data:`PRETRAINED_LAMBDAS`
     - ``codec``: a codec file
+    - ``lossless``: every tensor comes back bit for bit; bfloat16 takes about two thirds of its size
 
     ``stats`` is a statistics file of ``calibrate``; ``states`` the number of trellis states, 1, 4, 8, 16, 64 or 256;
     ``embeddings`` ``"code"`` or ``"keep"``; ``embedding_bits`` bits per weight more for embeddings, -4 to 8; ``keep``
@@ -74,9 +76,9 @@ def compress(
     """
     args = {
         "bpw": bpw, "payload_bpw": payload_bpw, "target_size": target_size, "max_kl": max_kl, "lambda_": lambda_,
-        "codec": codec, "stats": stats, "states": states, "embeddings": embeddings, "embedding_bits": embedding_bits,
-        "keep": _names("keep", keep), "code": _names("code", code), "dequantize": dequantize,
-        "preset": preset, "non_finite": non_finite, "verify": verify, "dry_run": dry_run,
+        "codec": codec, "lossless": lossless, "stats": stats, "states": states, "embeddings": embeddings,
+        "embedding_bits": embedding_bits, "keep": _names("keep", keep), "code": _names("code", code),
+        "dequantize": dequantize, "preset": preset, "non_finite": non_finite, "verify": verify, "dry_run": dry_run,
     }
     return finish(_nwc.compress(model, out, args, threads), progress)
 

@@ -69,6 +69,9 @@ fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
 
 /// The codec and its rate; clap lets one rate through at most.
 fn codec(args: &CompressArgs) -> CodecChoice {
+    if args.lossless {
+        return CodecChoice::Lossless;
+    }
     if let Some(file) = &args.codec {
         return CodecChoice::File(file.clone());
     }
@@ -130,6 +133,7 @@ mod tests {
         check(&["--preset", "paper"], lambda(300.0));
         check(&["--preset", "paper", "--lambda", "50"], lambda(50.0));
         check(&["--codec", "c"], CodecChoice::File("c".into()));
+        check(&["--lossless"], CodecChoice::Lossless);
     }
 
     #[test]

@@ -44,13 +44,15 @@ pub(crate) fn summary(totals: &Totals) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{label:<16} {value}");
     };
-    line(
-        "bpw_payload",
-        format!(
-            "{:.4} over {} coded weights ({:.4} over the linear ones; {:.4} ideal)",
-            totals.bpw_payload, totals.n_coded, totals.bpw_payload_linear, totals.bpw_estimated
-        ),
-    );
+    if totals.n_coded > 0 {
+        line(
+            "bpw_payload",
+            format!(
+                "{:.4} over {} coded weights ({:.4} over the linear ones; {:.4} ideal)",
+                totals.bpw_payload, totals.n_coded, totals.bpw_payload_linear, totals.bpw_estimated
+            ),
+        );
+    }
     line(
         "bpw_total",
         format!(
@@ -61,7 +63,7 @@ pub(crate) fn summary(totals: &Totals) -> String {
     line(
         "bytes",
         format!(
-            "{} from {} ({:.1} %): coded {}, uncoded {}, codecs {}",
+            "{} from {} ({:.1} %): coded {}, kept {}, codecs {}",
             totals.total_bytes,
             totals.original_bytes,
             100.0 * totals.total_bytes as f64 / totals.original_bytes.max(1) as f64,
@@ -70,7 +72,9 @@ pub(crate) fn summary(totals: &Totals) -> String {
             totals.codec_bytes
         ),
     );
-    line("nMSE", format!("{:.6}", totals.nmse));
+    if totals.n_coded > 0 {
+        line("nMSE", format!("{:.6}", totals.nmse));
+    }
     out
 }
 

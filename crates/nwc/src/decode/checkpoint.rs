@@ -147,7 +147,7 @@ impl Checkpoint {
                         dtype::round_in_place(record.dtype, &mut values);
                         Ok(values)
                     }
-                    Decoded::Bytes(bytes) => dtype::to_f32(record.dtype, bytes)
+                    Decoded::Bytes(bytes) => dtype::to_f32(record.dtype, &bytes)
                         .ok_or_else(|| not_a_float(shard.path(), name, record.dtype)),
                 }
             }

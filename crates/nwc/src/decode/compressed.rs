@@ -1,18 +1,20 @@
 //! The shards of a compressed checkpoint, opened, with their codecs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use nwc_format::{
-    CodecRecord, Coding, DType, Section, Shard, ShardMetadata, TensorRecord, check_base,
-    check_shard_set,
+    CodecRecord, Coding, DType, ROLE_PAYLOAD, Section, Shard, ShardMetadata, TensorRecord,
+    check_base, check_shard_set,
 };
 
 use super::reader::{Origin, Stored, TensorReader};
 use crate::family::{self, MatrixDecoder, StoredSections};
 use crate::folder::{MappedFile, compressed_files, dtype};
 use crate::options::DecodeOptions;
+use crate::planes::StoredPlanes;
 use crate::{Error, Result, TensorError};
 
 /// The shards of a compressed checkpoint.
@@ -35,8 +37,8 @@ pub(crate) struct CompressedShard {
 pub(crate) enum Decoded<'a> {
     /// It was coded.
     Values(Vec<f32>),
-    /// It was stored as it is.
-    Bytes(&'a [u8]),
+    /// It was stored as it is, or coded without loss.
+    Bytes(Cow<'a, [u8]>),
 }
 
 impl Compressed {
@@ -84,13 +86,18 @@ impl Compressed {
                         expected: "the tensor's bytes".into(),
                     })
                 })?;
-                Ok(Decoded::Bytes(shard.section(section).map_err(wrong)?))
+                Ok(Decoded::Bytes(
+                    shard.section(section).map_err(wrong)?.into(),
+                ))
             }
-            Coding::Packed { method, .. } => Err(wrong(TensorError::Record {
-                what: "method of a packed tensor",
-                found: method.clone(),
-                expected: "one that this version knows".into(),
-            })),
+            Coding::Packed { method, .. } => {
+                let planes = shard.planes(record, method).map_err(wrong)?;
+                let bytes = planes.to_bytes().map_err(wrong)?;
+                for section in &record.sections {
+                    shard.forget(section);
+                }
+                Ok(Decoded::Bytes(bytes.into()))
+            }
             Coding::Coded {
                 codec, parameters, ..
             } => {
@@ -111,7 +118,7 @@ impl Compressed {
     pub(crate) fn bytes(&self, shard: &CompressedShard, record: &TensorRecord) -> Result<Vec<u8>> {
         match self.decode(shard, record)? {
             Decoded::Bytes(stored) => {
-                let bytes = stored.to_vec();
+                let bytes = stored.into_owned();
                 for section in &record.sections {
                     shard.forget(section);
                 }
@@ -147,8 +154,11 @@ impl Compressed {
                 let matrix = family::open(codec, sections, rows, cols).map_err(wrong)?;
                 Stored::Matrix(matrix, (rows, cols))
             }
+            Coding::Packed { method, .. } => {
+                Stored::Planes(home.planes(stored, method).map_err(wrong)?)
+            }
             _ => Stored::Bytes(match self.decode(home, stored)? {
-                Decoded::Bytes(bytes) => bytes.into(),
+                Decoded::Bytes(bytes) => bytes,
                 Decoded::Values(values) => {
                     let mut bytes = Vec::new();
                     if !dtype::extend_bytes(stored.dtype, &values, &mut bytes) {
@@ -264,6 +274,25 @@ impl CompressedShard {
             by_role,
             parameters,
         })
+    }
+
+    /// A tensor that was coded without loss by `method`, digest checked.
+    fn planes<'a>(
+        &'a self,
+        record: &'a TensorRecord,
+        method: &str,
+    ) -> Result<StoredPlanes<'a>, TensorError> {
+        match record.sections.as_slice() {
+            [payload] if payload.role == ROLE_PAYLOAD => {
+                let payload = self.section(payload)?;
+                StoredPlanes::parse(method, record.dtype, elems(&record.shape), payload)
+            }
+            sections => Err(TensorError::Record {
+                what: "number of sections of a packed tensor",
+                found: sections.len().to_string(),
+                expected: "1, its payload".into(),
+            }),
+        }
     }
 
     /// Gives the memory of a section that has been read back.

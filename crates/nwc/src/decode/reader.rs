@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::compressed::{CompressedShard, not_a_float};
 use crate::family::OpenMatrix;
 use crate::folder::{SourceShard, SourceTensor};
+use crate::planes::StoredPlanes;
 use crate::{Error, Result, TensorError};
 
 /// A tensor whose sections have been checked, ready to be decoded into a buffer of the caller.
@@ -36,6 +37,8 @@ pub struct TensorReader<'a> {
 pub(super) enum Stored<'a> {
     /// The tensor's bytes.
     Bytes(Cow<'a, [u8]>),
+    /// Planes of a tensor that was coded without loss.
+    Planes(StoredPlanes<'a>),
     /// Sections of a coded matrix, with its rows and columns in the stored tensor.
     Matrix(OpenMatrix<'a>, (usize, usize)),
 }
@@ -57,7 +60,7 @@ impl<'a> TensorReader<'a> {
         let (cols, leading) = shape.split_last().map_or((1, shape), |(c, l)| (*c, l));
         let rows = leading.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
         let (rows, cols) = match &stored {
-            Stored::Bytes(_) => (rows, cols),
+            Stored::Bytes(_) | Stored::Planes(_) => (rows, cols),
             Stored::Matrix(_, (rows, cols)) => (Some(*rows), *cols),
         };
         let n_bytes = rows.and_then(|n| n.checked_mul(cols)?.checked_mul(dtype.size()));
@@ -122,17 +125,18 @@ impl<'a> TensorReader<'a> {
     pub(super) fn check_sample(&self) -> Result<()> {
         match &self.stored {
             Stored::Bytes(_) => Ok(()),
-            Stored::Matrix(matrix, _) => matrix
-                .check_sample()
-                .map_err(|e| Error::tensor(self.path, self.name, e)),
+            Stored::Planes(planes) => planes.check_sample(),
+            Stored::Matrix(matrix, _) => matrix.check_sample(),
         }
+        .map_err(|e| Error::tensor(self.path, self.name, e))
     }
 
     /// Decodes the given rows and columns into `out`, row-major.
     ///
     /// Whole substreams are decoded: those of the columns asked for. All of them hold all rows, so that fewer rows
     /// take less memory but no less time (the other way about where a matrix was transposed before it was coded).
-    /// Tensors that are not coded, and those of learned codecs, are cut from the whole.
+    /// Tensors that are not coded, and those of learned codecs, are cut from the whole; of those that are coded without
+    /// loss, the substreams are decoded that hold some of the rows.
     ///
     /// # Errors
     /// As [`TensorReader::read_into`], and [`Error::Argument`] where a range lies outside the tensor.
@@ -152,15 +156,18 @@ impl<'a> TensorReader<'a> {
         }
         match &self.stored {
             Stored::Bytes(bytes) => {
-                let size = self.dtype.size();
-                let rows = bytes
-                    .chunks_exact(self.cols * size)
-                    .take(rows.end)
-                    .skip(rows.start);
-                let outs = out.chunks_exact_mut(cols.len() * size);
-                for (row, out) in rows.zip(outs) {
-                    out.copy_from_slice(&row[cols.start * size..cols.end * size]);
+                let row_bytes = self.cols * self.dtype.size();
+                self.cut(&bytes[rows.start * row_bytes..], cols, out);
+                Ok(())
+            }
+            Stored::Planes(planes) => {
+                let wrong = |e| Error::tensor(self.path, self.name, e);
+                if out.len() == self.n_bytes() {
+                    return planes.read_into(out).map_err(wrong);
                 }
+                let elems = rows.start * self.cols..rows.end * self.cols;
+                let (bytes, n_before) = planes.part(&elems).map_err(wrong)?;
+                self.cut(&bytes[n_before * self.dtype.size()..], cols, out);
                 Ok(())
             }
             Stored::Matrix(matrix, _) => {
@@ -179,6 +186,17 @@ impl<'a> TensorReader<'a> {
                     other => Err(not_a_float(self.path, self.name, other)),
                 }
             }
+        }
+    }
+}
+
+impl TensorReader<'_> {
+    /// Copies the columns `cols` of whole `rows` to `out`, as many as fit.
+    fn cut(&self, rows: &[u8], cols: Range<usize>, out: &mut [u8]) {
+        let size = self.dtype.size();
+        let rows = rows.chunks_exact(self.cols * size);
+        for (row, out) in rows.zip(out.chunks_exact_mut(cols.len() * size)) {
+            out.copy_from_slice(&row[cols.start * size..cols.end * size]);
         }
     }
 }

@@ -11,9 +11,9 @@ use crate::classify::Overrides;
 use crate::decode::{Original, ReadBack, read_back};
 use crate::family::{self, Layer, Layers};
 use crate::folder::{OutputDir, Source, carry};
-use crate::options::{Cancel, CompressOptions, Progress};
+use crate::options::{Cancel, CodecChoice, CompressOptions, NonFinite, Progress};
 use crate::report::Inspection;
-use crate::survey::{Guide, Plan};
+use crate::survey::{Guide, Plan, Scope};
 use crate::{Error, Result};
 
 /// A size that misses what was asked for by a larger share is warned about.
@@ -84,7 +84,12 @@ fn run(
     }
     let is_opened = options.dequantize;
     let overrides = Overrides::new(&options.keep, &options.code)?;
-    let plan = Plan::new(&source, options.embeddings, options.non_finite, &overrides)?;
+    let non_finite = match options.codec {
+        // Every bit comes back, whatever it says.
+        CodecChoice::Lossless => NonFinite::Keep,
+        _ => options.non_finite,
+    };
+    let plan = Plan::new(&source, Scope::of(options), non_finite, &overrides)?;
     let guide = Guide::open(
         options.statistics.as_deref(),
         options.ablation.curvature,
@@ -98,7 +103,8 @@ fn run(
     let files = carry::into_compressed(model, &source.weights, is_opened, out.as_ref())?;
     let room = family::room(options);
     let expected = Expected::new(&plan, &files, &layers, room, recover.is_some())?;
-    let coder = family::plan(options, &layers, expected.sizes(&plan), progress)?;
+    let sizes = expected.sizes(&plan, options.codec.aims_at_total())?;
+    let coder = family::plan(options, &layers, sizes, progress)?;
     let has_recovered = recover.is_some();
     let recovered = match recover {
         Some(recover) => {

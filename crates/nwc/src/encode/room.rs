@@ -9,10 +9,15 @@ use crate::error::Error;
 use crate::family::{
     EXPONENTS, GAINS, Layer, Layers, ROWS, Room, Sizes, TRANSPOSED, ZEROS, usual_rows,
 };
+use crate::planes;
 use crate::survey::{Plan, Planned, Treatment};
 
 /// What goes into the header as the writer's name.
 const GENERATOR: &str = concat!("nwc ", env!("CARGO_PKG_VERSION"));
+
+/// Bytes by which the header's entry of a packed tensor may be longer than that of the tensor itself: its role's name and
+/// a digit of its length.
+const PACKED_ENTRY_EXTRA: usize = 8;
 
 /// No codec file is larger.
 const MAX_CODEC_BYTES: usize = 9_999_999;
@@ -75,9 +80,11 @@ impl Expected {
                 };
                 metadata.tensors.push(room.record(p, &mut headers));
             }
+            let n_packed = planned.iter().filter(|p| may_be_packed(p)).count();
             let reserve = headers
                 .reserve(&metadata)
-                .map_err(|e| Error::container(first.shard.path(), e))?;
+                .map_err(|e| Error::container(first.shard.path(), e))?
+                + PACKED_ENTRY_EXTRA * n_packed;
             expected.shards.push(metadata);
             expected.reserves.push(reserve);
         }
@@ -100,8 +107,9 @@ impl Expected {
         (metadata, self.reserves[shard_idx])
     }
 
-    /// The sizes that a rate is reckoned from.
-    pub(super) fn sizes(&self, plan: &Plan<'_>) -> Sizes {
+    /// The sizes that a rate is reckoned from. With `is_exact` kept tensors count as they will be stored, which takes the
+    /// time of coding them, else as they are.
+    pub(super) fn sizes(&self, plan: &Plan<'_>, is_exact: bool) -> Result<Sizes> {
         const LENGTH_BYTES: usize = 8;
         let headers: usize = self
             .reserves
@@ -109,16 +117,46 @@ impl Expected {
             .map(|reserve| LENGTH_BYTES + reserve.next_multiple_of(8))
             .sum();
         let all = || plan.shards.iter().flatten();
-        let kept: usize = all()
-            .filter(|p| matches!(p.treatment, Treatment::Kept { .. }))
-            .map(|p| p.tensor.n_bytes())
-            .sum();
+        let mut kept = 0;
+        for p in all().filter(|p| matches!(p.treatment, Treatment::Kept { .. })) {
+            kept += match is_exact {
+                true => stored_bytes(p)?,
+                false => p.tensor.n_bytes(),
+            };
+        }
         let shards: Vec<_> = plan.shard_names().zip(self.shards.iter()).collect();
         let index = index_of(&shards, self.n_params, plan.has_index).map_or(0, |index| index.len());
-        Sizes {
+        Ok(Sizes {
             other_bytes: (headers + kept + index) as u64,
             n_params: self.n_params,
-        }
+        })
+    }
+}
+
+/// Whether it is known only later if a tensor is coded without loss.
+fn may_be_packed(planned: &Planned<'_>) -> bool {
+    let tensor = planned.tensor;
+    matches!(planned.treatment, Treatment::Kept { .. })
+        && planes::is_candidate(tensor.dtype, tensor.n_bytes())
+}
+
+/// Bytes that a kept tensor will take.
+fn stored_bytes(planned: &Planned<'_>) -> Result<usize> {
+    let tensor = planned.tensor;
+    if !may_be_packed(planned) {
+        return Ok(tensor.n_bytes());
+    }
+    let packed = planes::pack(tensor.dtype, &planned.bytes()?);
+    planned.shard.forget(tensor);
+    Ok(packed.map_or(tensor.n_bytes(), |payload| payload.len()))
+}
+
+/// The coding of a tensor that is coded without loss.
+pub(super) fn packed_coding() -> Coding {
+    Coding::Packed {
+        method: planes::METHOD.into(),
+        base: false,
+        parameters: BTreeMap::new(),
     }
 }
 
@@ -163,6 +201,9 @@ impl RecordRoom {
         match planned.treatment {
             Treatment::TiedTo { .. } => {}
             Treatment::Kept { .. } => {
+                if may_be_packed(planned) {
+                    record.coding = packed_coding();
+                }
                 record.sections = vec![headers.raw(&name, record.dtype, &record.shape)];
             }
             Treatment::Code { rows, cols, .. } => {

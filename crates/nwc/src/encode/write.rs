@@ -4,15 +4,18 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use nwc_format::{Coding, INDEX_FILE_NAME, ShardMetadata, ShardWriter, TensorRecord};
+use nwc_format::{
+    Coding, DType, INDEX_FILE_NAME, ROLE_PAYLOAD, ShardMetadata, ShardWriter, TensorRecord,
+};
 
 use super::hook::Recovered;
-use super::room::{Expected, empty_record, index_of, rows_to_say};
+use super::room::{Expected, empty_record, index_of, packed_coding, rows_to_say};
 use super::sink::CountingSink;
 use crate::family::{CodedMatrix, Layer, Layers, MatrixCoder};
 use crate::folder::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
 use crate::folder::{OutputDir, dtype};
 use crate::options::{Job, Progress};
+use crate::planes;
 use crate::report::Inspection;
 use crate::survey::{Plan, Planned, Treatment};
 use crate::{Error, Result, TensorError};
@@ -35,6 +38,8 @@ enum Outcome {
     Coded(CodedMatrix),
     /// Stored as it is in the checkpoint.
     Kept,
+    /// Coded without loss: its payload.
+    Packed(Vec<u8>),
     /// Stored in its dtype with values that recovery tuned.
     Tuned(Vec<u8>),
     /// Another tensor's.
@@ -127,8 +132,17 @@ impl Writer<'_> {
         let (role, shape) = match planned.treatment {
             Treatment::TiedTo { .. } => return Ok(Outcome::Tied),
             Treatment::Kept { .. } => {
+                let packed = |bytes: &[u8]| planes::pack(tensor.dtype, bytes).map(Outcome::Packed);
                 return Ok(match tuned {
-                    Some(values) => Outcome::Tuned(tuned_bytes(planned, values)?),
+                    Some(values) => {
+                        let bytes = tuned_bytes(planned, values)?;
+                        packed(&bytes).unwrap_or(Outcome::Tuned(bytes))
+                    }
+                    None if planes::is_candidate(tensor.dtype, tensor.n_bytes()) => {
+                        let outcome = packed(&planned.bytes()?).unwrap_or(Outcome::Kept);
+                        planned.shard.forget(tensor);
+                        outcome
+                    }
                     None => Outcome::Kept,
                 });
             }
@@ -171,6 +185,13 @@ fn write_tensor<W: Read + Write + Seek>(
             planned.shard.forget(planned.tensor);
         }
         Outcome::Tuned(bytes) => store(&mut record, &bytes)?,
+        Outcome::Packed(payload) => {
+            record.coding = packed_coding();
+            let name = &record.name;
+            let section =
+                writer.coded_as(name, ROLE_PAYLOAD, DType::U8, &[payload.len()], &payload);
+            record.sections.push(section.map_err(wrong)?);
+        }
         Outcome::Coded(coded) => {
             let mut parameters = coded.parameters;
             parameters.extend(rows_to_say(planned));

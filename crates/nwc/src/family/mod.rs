@@ -16,6 +16,8 @@ mod matrix;
 #[cfg(feature = "neural")]
 mod neural;
 #[cfg(feature = "encode")]
+mod none;
+#[cfg(feature = "encode")]
 mod pretrained;
 mod scaling;
 mod trellis;
@@ -162,6 +164,7 @@ pub(crate) struct Sizes {
 #[cfg(feature = "encode")]
 pub(crate) fn room(options: &CompressOptions) -> Room {
     match options.codec {
+        CodecChoice::Lossless => none::ROOM,
         CodecChoice::Trellis { .. } => trellis::ROOM,
         CodecChoice::Pretrained { .. } | CodecChoice::File(_) => neural::ROOM,
     }
@@ -176,6 +179,7 @@ pub(crate) fn plan<'a>(
     progress: &dyn Progress,
 ) -> Result<Box<dyn MatrixCoder + 'a>> {
     Ok(match &options.codec {
+        CodecChoice::Lossless => Box::new(none::Nothing),
         CodecChoice::Trellis { target, n_states } => {
             let request = trellis::Request {
                 target: *target,

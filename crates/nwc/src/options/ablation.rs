@@ -77,7 +77,7 @@ impl Feedback {
         Self {
             block_cols: 1,
             column_order: match codec {
-                CodecChoice::Trellis { .. } => ColumnOrder::Natural,
+                CodecChoice::Trellis { .. } | CodecChoice::Lossless => ColumnOrder::Natural,
                 CodecChoice::Pretrained { .. } | CodecChoice::File(_) => ColumnOrder::Importance,
             },
         }

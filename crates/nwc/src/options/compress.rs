@@ -87,6 +87,7 @@ impl CompressOptions {
     /// [`Error::Argument`] names the option.
     pub(crate) fn check(&self) -> Result<()> {
         let is_trellis = matches!(self.codec, CodecChoice::Trellis { .. });
+        let is_lossless = self.codec == CodecChoice::Lossless;
         let refuse = |argument, is_set: bool, allowed: &str| match is_set {
             true => Err(Error::Argument {
                 argument,
@@ -95,6 +96,14 @@ impl CompressOptions {
             }),
             false => Ok(()),
         };
+        if is_lossless {
+            let lossy = "a codec that loses something";
+            refuse("statistics", self.statistics.is_some(), lossy)?;
+            refuse("tensors to code", !self.code.is_empty(), lossy)?;
+            refuse("dequantisation", self.dequantize, lossy)?;
+            refuse("latents' states", self.latent_states.is_some(), lossy)?;
+            refuse("quality levels", self.quality_levels.is_some(), lossy)?;
+        }
         if is_trellis {
             let learned = "a learned codec";
             refuse("latents' states", self.latent_states.is_some(), learned)?;
@@ -119,6 +128,8 @@ pub enum CodecChoice {
     },
     /// A learned codec from a codec file.
     File(PathBuf),
+    /// None: every tensor comes back bit for bit.
+    Lossless,
     /// The trellis, fitted to the checkpoint.
     Trellis {
         /// What to aim at.
@@ -135,6 +146,17 @@ impl CodecChoice {
             target: RateTarget::BpwTotal(bpw_total),
             n_states: 8,
         }
+    }
+
+    /// Whether the rate depends on the bytes of what is not coded.
+    pub(crate) fn aims_at_total(&self) -> bool {
+        matches!(
+            self,
+            Self::Trellis {
+                target: RateTarget::BpwTotal(_) | RateTarget::TotalBytes(_),
+                ..
+            }
+        )
     }
 }
 
@@ -210,6 +232,14 @@ mod tests {
         let learned = || CodecChoice::Pretrained { lambda: 300.0 };
         check(trellis(), |_| {}, None);
         check(learned(), |_| {}, None);
+        check(CodecChoice::Lossless, |_| {}, None);
+        let statistics = |o: &mut CompressOptions| o.statistics = Some("s".into());
+        check(CodecChoice::Lossless, statistics, Some("statistics"));
+        check(
+            CodecChoice::Lossless,
+            |o| o.latent_states = Some(8),
+            Some("latents"),
+        );
         check(trellis(), |o| o.latent_states = Some(8), Some("latents"));
         check(learned(), |o| o.latent_states = Some(8), None);
         let levels = |o: &mut CompressOptions| o.quality_levels = Some(QualityLevels::paper());

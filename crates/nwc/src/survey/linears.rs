@@ -7,8 +7,8 @@ use nwc_chunk::{normalize_rows_in_place, row_scales};
 
 use crate::classify::Overrides;
 use crate::folder::Source;
-use crate::options::{Embeddings, NonFinite};
-use crate::survey::Plan;
+use crate::options::NonFinite;
+use crate::survey::{Plan, Scope};
 use crate::{Error, Result};
 
 /// Calls `each` with name and weights, `[out, in]`, of every linear of the plain checkpoint in `dir` that
@@ -24,7 +24,7 @@ pub fn for_each_linear<E: From<Error>>(
     let source = Source::open(dir.as_ref())?;
     let plan = Plan::new(
         &source,
-        Embeddings::Keep,
+        Scope::Linears,
         NonFinite::Refuse,
         &Overrides::default(),
     )?;

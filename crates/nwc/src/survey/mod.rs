@@ -9,5 +9,5 @@ pub(crate) use guide::{Guidance, Guide, Keep};
 pub use linears::for_each_linear;
 pub use plan::fingerprint;
 pub(crate) use plan::fingerprint_of;
-pub(crate) use plan::{Plan, Planned, Treatment};
+pub(crate) use plan::{Plan, Planned, Scope, Treatment};
 pub(crate) use values::Values;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::classify::{Classifier, MIN_CODED_ELEMS, Overrides, Verdict};
 use crate::folder::quantized::detect;
 use crate::folder::{Source, SourceShard, SourceTensor, dtype};
-use crate::options::{Embeddings, NonFinite};
+use crate::options::{CodecChoice, CompressOptions, Embeddings, NonFinite};
 use crate::role::Role;
 use crate::survey::Values;
 use crate::{Error, Result};
@@ -24,7 +24,7 @@ pub(crate) enum Treatment {
         rows: usize,
         cols: usize,
     },
-    /// Stored as it is.
+    /// Stored as it is, or coded without loss where that is smaller.
     Kept { reason: String },
     /// The same bytes as another tensor.
     TiedTo { name: String },
@@ -58,6 +58,28 @@ impl Planned<'_> {
     }
 }
 
+/// Which tensors may be coded at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Whatever the rules allow.
+    All,
+    /// The same without embeddings and output head.
+    Linears,
+    /// None.
+    Nothing,
+}
+
+impl Scope {
+    /// What `options` ask for.
+    pub(crate) fn of(options: &CompressOptions) -> Self {
+        match (&options.codec, options.embeddings) {
+            (CodecChoice::Lossless, _) => Self::Nothing,
+            (_, Embeddings::Keep) => Self::Linears,
+            (_, Embeddings::Code) => Self::All,
+        }
+    }
+}
+
 /// The whole checkpoint's plan, shard by shard, with the model's fingerprint.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
@@ -70,7 +92,7 @@ pub(crate) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(crate) fn new(
         source: &'a Source,
-        embeddings: Embeddings,
+        scope: Scope,
         non_finite: NonFinite,
         overrides: &Overrides,
     ) -> Result<Self> {
@@ -90,7 +112,7 @@ impl<'a> Plan<'a> {
         let scanned = tensors
             .par_iter()
             .map(|(shard, tensor)| {
-                let treatment = treatment_of(&classifier, tensor, embeddings);
+                let treatment = treatment_of(&classifier, tensor, scope);
                 scan(shard, tensor, treatment, non_finite)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -174,7 +196,7 @@ pub fn fingerprint(dir: impl AsRef<Path>) -> Result<String> {
 /// As [`fingerprint`], of an opened checkpoint.
 pub(crate) fn fingerprint_of(source: &Source) -> Result<Digest> {
     let overrides = Overrides::default();
-    let plan = Plan::new(source, Embeddings::Keep, NonFinite::Keep, &overrides)?;
+    let plan = Plan::new(source, Scope::Nothing, NonFinite::Keep, &overrides)?;
     Ok(plan.fingerprint)
 }
 
@@ -214,14 +236,15 @@ fn scan(
     })
 }
 
-fn treatment_of(
-    classifier: &Classifier<'_>,
-    tensor: &SourceTensor,
-    embeddings: Embeddings,
-) -> Treatment {
+fn treatment_of(classifier: &Classifier<'_>, tensor: &SourceTensor, scope: Scope) -> Treatment {
+    if scope == Scope::Nothing {
+        return Treatment::Kept {
+            reason: "everything is kept as asked".into(),
+        };
+    }
     match classifier.verdict(tensor.facts()) {
         Verdict::Keep { reason } => Treatment::Kept { reason },
-        Verdict::Code { role, .. } if !role.is_linear() && embeddings == Embeddings::Keep => {
+        Verdict::Code { role, .. } if !role.is_linear() && scope == Scope::Linears => {
             Treatment::Kept {
                 reason: "embeddings are kept as asked".into(),
             }
