@@ -79,11 +79,12 @@ function errorText(nmse) {
   return nmse >= 1e-4 && nmse < 100 ? nmse.toPrecision(3) : nmse.toExponential(2);
 }
 
-/** A part in percent; what is there is never 0 %. */
+/** A part in percent; what is there is never 0 %, and what is not all never 100 %. */
 function percentText(part, whole) {
   if (!(whole > 0) || part === 0) return "0\u00a0%";
   const percent = (100 * part) / whole;
-  return percent < 0.1 ? "<\u00a00.1\u00a0%" : `${percent.toFixed(1)}\u00a0%`;
+  if (percent < 0.1) return "<\u00a00.1\u00a0%";
+  return part < whole && percent >= 99.95 ? ">\u00a099.9\u00a0%" : `${percent.toFixed(1)}\u00a0%`;
 }
 
 /** `1 tensor`, `2 tensors`. */
@@ -161,7 +162,12 @@ class Sums {
 
 /** Tensors with where they are and how they are coded, in file order. */
 function rowsOf(inspection) {
-  return inspection.tensors.map((tensor, idx) => ({ idx, tensor, coding: codingOf(tensor), place: placeOf(tensor.name) }));
+  return inspection.tensors.map((tensor, idx) => ({
+    idx,
+    tensor,
+    coding: codingOf(tensor),
+    place: placeOf(tensor.name),
+  }));
 }
 
 /** Rows by a key, in the order of first appearance: `{key, rows, sums}`. */
@@ -185,7 +191,10 @@ function largest(groups, n, noun) {
   const sorted = [...groups].sort(byBytes);
   if (sorted.length <= n) return sorted;
   const rest = sorted.slice(n - 1);
-  const [merged] = groupedBy(rest.flatMap((group) => group.rows), () => "");
+  const [merged] = groupedBy(
+    rest.flatMap((group) => group.rows),
+    () => "",
+  );
   merged.label = `${grouped(rest.length)} other ${noun}`;
   return [...sorted.slice(0, n - 1), merged];
 }
@@ -223,7 +232,7 @@ function binned(layers, n) {
 // Bars: by layer as a chart with axes, by kind as bars in the rows of a table.
 
 const CHART_HEIGHT = 190;
-const MARGIN = { top: 10, right: 4, bottom: 24, left: 46 };
+const MARGIN = { top: 10, right: 4, bottom: 24, left: 52 };
 const MAX_BARS = 160;
 const MAX_STACKS = 6;
 
@@ -238,7 +247,8 @@ function ticksTo(max) {
   return ticks;
 }
 
-const tickText = (value) => (value === 0 ? "0" : value >= 1e-3 ? String(Number(value.toPrecision(3))) : value.toExponential(0));
+const tickText = (value) =>
+  value === 0 ? "0" : value >= 1e-4 ? String(Number(value.toPrecision(3))) : value.toExponential(0);
 
 /** A chart of one value a bin, drawn for a width in pixels; `text` writes a value. */
 function barChart(title, bins, valueOf, text, width) {
@@ -253,7 +263,11 @@ function barChart(title, bins, valueOf, text, width) {
   const known = values.filter((value) => value !== null);
   const range = known.length ? `${text(Math.min(...known))} to ${text(max)}` : "nothing measured";
   const svg = drawn("svg", {
-    class: "chart", role: "img", width, height: CHART_HEIGHT, viewBox: `0 0 ${width} ${CHART_HEIGHT}`,
+    class: "chart",
+    role: "img",
+    width,
+    height: CHART_HEIGHT,
+    viewBox: `0 0 ${width} ${CHART_HEIGHT}`,
     "aria-label": `${title}: ${bins.length} bars, ${range}`,
   });
   for (const tick of ticks) {
@@ -308,30 +322,71 @@ function layerSection(rows) {
     const bins = binned(stack.layers, MAX_BARS);
     const name = stack.key || "layers";
     const chart = (title, valueOf, text) =>
-      figure(title, drawnToWidth((width) => barChart(`${title} of ${visible(name)}`, bins, valueOf, text, width)));
+      figure(
+        title,
+        drawnToWidth((width) => barChart(`${title} of ${visible(name)}`, bins, valueOf, text, width)),
+      );
     const head = ["Layer", "Weights", "Stored", "Bits per weight", "nMSE"];
     const body = bins.map(({ label, sums }) => [
-      label.replace(/^layers? /, ""), countText(sums.nWeights), bytesText(sums.nBytes), bitsText(sums.bits), errorText(sums.nmse),
+      label.replace(/^layers? /, ""),
+      countText(sums.nWeights),
+      bytesText(sums.nBytes),
+      bitsText(sums.bits),
+      errorText(sums.nmse),
     ]);
-    return element("div", { class: "stack" },
+    return element(
+      "div",
+      { class: "stack" },
       element("h3", {}, nameElement(name, { class: "name" }), ` · ${counted(stack.layers.length, "layer")}`),
-      element("div", { class: "pair" },
+      element(
+        "div",
+        { class: "pair" },
         chart("Stored bits per weight", (sums) => sums.bits, bitsText),
-        chart("Error (nMSE) of coded weights", (sums) => sums.nmse, errorText)),
-      element("details", {}, element("summary", {}, "As a table"), plainTable(head, body)));
+        chart("Error (nMSE) of coded weights", (sums) => sums.nmse, errorText),
+      ),
+      element("details", {}, element("summary", {}, "As a table"), plainTable(head, body)),
+    );
   });
   if (stacks.length > MAX_STACKS) {
-    parts.push(element("p", { class: "note" }, `${counted(stacks.length - MAX_STACKS, "smaller stack")} of layers not drawn.`));
+    parts.push(
+      element("p", { class: "note" }, `${counted(stacks.length - MAX_STACKS, "smaller stack")} of layers not drawn.`),
+    );
   }
   return section("layers", "By layer", parts);
 }
 
 /** A table whose first column is text and whose others are numbers. */
 function plainTable(head, body) {
-  const cell = (tag, idx, text) => element(tag, { class: idx > 0 ? "number" : null, scope: tag === "th" ? "col" : null }, text);
-  return element("div", { class: "scroll" }, element("table", {},
-    element("thead", {}, element("tr", {}, head.map((text, idx) => cell("th", idx, text)))),
-    element("tbody", {}, body.map((row) => element("tr", {}, row.map((text, idx) => cell("td", idx, text)))))));
+  const cell = (tag, idx, text) =>
+    element(tag, { class: idx > 0 ? "number" : null, scope: tag === "th" ? "col" : null }, text);
+  return element(
+    "div",
+    { class: "scroll" },
+    element(
+      "table",
+      {},
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          head.map((text, idx) => cell("th", idx, text)),
+        ),
+      ),
+      element(
+        "tbody",
+        {},
+        body.map((row) =>
+          element(
+            "tr",
+            {},
+            row.map((text, idx) => cell("td", idx, text)),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 const MAX_KINDS = 40;
@@ -342,20 +397,63 @@ function kindSection(rows) {
   const kinds = kindsOf(rows, MAX_KINDS);
   const maxOf = (valueOf) => kinds.reduce((max, kind) => Math.max(max, valueOf(kind.sums) ?? 0), 0);
   const [maxBits, maxNmse] = [maxOf((sums) => sums.bits), maxOf((sums) => sums.nmse)];
-  const bar = (value, max, text, coding) => element("td", { class: "number measured" }, element("span", {}, text(value)),
-    drawn("svg", { class: "inline", width: 110, height: 10, "aria-hidden": "true" },
-      drawn("rect", { class: "track", width: 110, height: 10, rx: 2 }),
-      value > 0 && max > 0 ? drawn("rect", { class: `bar ${coding}`, width: Math.max((110 * value) / max, 1), height: 10, rx: 2 }) : null));
-  const head = [["Kind of tensor", null], ["Tensors", "number"], ["Weights", "number"], ["Stored", "number"],
-    ["Bits per weight", "number"], ["nMSE", "number"]];
-  return section("kinds", "By kind of tensor", [element("div", { class: "scroll" }, element("table", { class: "kinds" },
-    element("thead", {}, element("tr", {}, head.map(([text, type]) => element("th", { scope: "col", class: type }, text)))),
-    element("tbody", {}, kinds.map(({ label, sums, rows: members }) => element("tr", {},
-      element("th", { scope: "row" }, nameElement(label, { class: "name" })),
-      element("td", { class: "number" }, grouped(sums.nTensors)),
-      element("td", { class: "number" }, countText(sums.nWeights)),
-      element("td", { class: "number" }, bytesText(sums.nBytes)),
-      bar(sums.bits, maxBits, bitsText, members[0].coding), bar(sums.nmse, maxNmse, errorText, "coded"))))))]);
+  const bar = (value, max, text, coding) =>
+    element(
+      "td",
+      { class: "number measured" },
+      element("span", {}, text(value)),
+      drawn(
+        "svg",
+        { class: "inline", width: 110, height: 10, "aria-hidden": "true" },
+        drawn("rect", { class: "track", width: 110, height: 10, rx: 2 }),
+        value > 0 && max > 0
+          ? drawn("rect", { class: `bar ${coding}`, width: Math.max((110 * value) / max, 1), height: 10, rx: 2 })
+          : null,
+      ),
+    );
+  const head = [
+    ["Kind of tensor", null],
+    ["Tensors", "number"],
+    ["Weights", "number"],
+    ["Stored", "number"],
+    ["Bits per weight", "number"],
+    ["nMSE", "number"],
+  ];
+  return section("kinds", "By kind of tensor", [
+    element(
+      "div",
+      { class: "scroll" },
+      element(
+        "table",
+        { class: "kinds" },
+        element(
+          "thead",
+          {},
+          element(
+            "tr",
+            {},
+            head.map(([text, type]) => element("th", { scope: "col", class: type }, text)),
+          ),
+        ),
+        element(
+          "tbody",
+          {},
+          kinds.map(({ label, sums, rows: members }) =>
+            element(
+              "tr",
+              {},
+              element("th", { scope: "row" }, nameElement(label, { class: "name" })),
+              element("td", { class: "number" }, grouped(sums.nTensors)),
+              element("td", { class: "number" }, countText(sums.nWeights)),
+              element("td", { class: "number" }, bytesText(sums.nBytes)),
+              bar(sums.bits, maxBits, bitsText, members[0].coding),
+              bar(sums.nmse, maxNmse, errorText, "coded"),
+            ),
+          ),
+        ),
+      ),
+    ),
+  ]);
 }
 // Where the bytes are: a bar of their parts, and a treemap of every tensor within its kind.
 
@@ -387,7 +485,10 @@ function squarified(weights, { x, y, w, h }) {
     let worst = Infinity;
     while (end < weights.length) {
       const next = sum + weights[end] * scale;
-      const ratio = Math.max((side * side * weights[at] * scale) / next ** 2, next ** 2 / (side * side * weights[end] * scale));
+      const ratio = Math.max(
+        (side * side * weights[at] * scale) / next ** 2,
+        next ** 2 / (side * side * weights[end] * scale),
+      );
       if (!(ratio <= worst)) break;
       worst = ratio;
       sum = next;
@@ -424,8 +525,14 @@ function leavesOf(group, minBytes) {
       last.label = `${counted(last.n, "small tensor")} of ${visible(group.label)}`;
     } else {
       const isSmall = row.tensor.n_bytes < minBytes;
-      leaves.push({ label: visible(row.tensor.name), name: row.tensor.name, row, coding: row.coding,
-        nBytes: row.tensor.n_bytes, n: isSmall ? 1 : 0 });
+      leaves.push({
+        label: visible(row.tensor.name),
+        name: row.tensor.name,
+        row,
+        coding: row.coding,
+        nBytes: row.tensor.n_bytes,
+        n: isSmall ? 1 : 0,
+      });
     }
   }
   return leaves.sort((a, b) => b.nBytes - a.nBytes);
@@ -436,19 +543,38 @@ function treemap(groups, width, pick) {
   const height = Math.round(Math.min(Math.max(width * 0.46, 260), 480));
   const total = groups.reduce((sum, group) => sum + group.nBytes, 0);
   const svg = drawn("svg", {
-    class: "chart treemap", role: "img", width, height, viewBox: `0 0 ${width} ${height}`,
+    class: "chart treemap",
+    role: "img",
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
     "aria-label": `Treemap of ${bytesText(total)} by kind of tensor; the tables below have the same figures`,
   });
   const minBytes = (MIN_AREA * total) / (width * height);
-  const places = squarified(groups.map((group) => group.nBytes), { x: 0, y: 0, w: width, h: height });
+  const places = squarified(
+    groups.map((group) => group.nBytes),
+    { x: 0, y: 0, w: width, h: height },
+  );
   groups.forEach((group, idx) => {
     const leaves = group.leaves ?? leavesOf(group, minBytes);
     const inner = inset(places[idx], 1);
-    squarified(leaves.map((leaf) => leaf.nBytes), inner).forEach((place, leafIdx) => {
+    squarified(
+      leaves.map((leaf) => leaf.nBytes),
+      inner,
+    ).forEach((place, leafIdx) => {
       const leaf = leaves[leafIdx];
       const { x, y, w, h } = inset(place, Math.min(0.5, place.w / 8, place.h / 8));
-      const rect = drawn("rect", { class: `leaf ${leaf.coding}`, x, y, width: w, height: h },
-        drawn("title", {}, [leaf.label, bytesText(leaf.nBytes), percentText(leaf.nBytes, total), leafText(leaf)].filter(Boolean).join("\n")));
+      const rect = drawn(
+        "rect",
+        { class: `leaf ${leaf.coding}`, x, y, width: w, height: h },
+        drawn(
+          "title",
+          {},
+          [leaf.label, bytesText(leaf.nBytes), percentText(leaf.nBytes, total), leafText(leaf)]
+            .filter(Boolean)
+            .join("\n"),
+        ),
+      );
       if (leaf.name !== undefined && leaf.n < 2) {
         rect.classList.add("picks");
         rect.addEventListener("click", () => pick(leaf.name));
@@ -481,10 +607,16 @@ function labelOf(group, coding, { x, y, w, h }, total) {
 
 /** The groups of the treemap: kinds, codecs, headers; largest first. */
 function treemapGroups(rows, totals) {
-  const kinds = kindsOf(rows.filter((row) => row.coding !== "tied" && row.tensor.n_bytes > 0), MAX_GROUPS);
+  const kinds = kindsOf(
+    rows.filter((row) => row.coding !== "tied" && row.tensor.n_bytes > 0),
+    MAX_GROUPS,
+  );
   const groups = kinds.map((kind) => ({ label: kind.label, rows: kind.rows, nBytes: kind.sums.nBytes }));
   const { codecs, headers } = overheadOf(totals);
-  for (const [label, nBytes] of [["codecs", codecs], ["headers and index", headers]]) {
+  for (const [label, nBytes] of [
+    ["codecs", codecs],
+    ["headers and index", headers],
+  ]) {
     if (nBytes > 0) groups.push({ label, nBytes, leaves: [{ label, nBytes, coding: "overhead" }] });
   }
   return groups.sort((a, b) => b.nBytes - a.nBytes);
@@ -494,14 +626,33 @@ function treemapGroups(rows, totals) {
 function bytesSection(rows, totals, pick) {
   const sumOf = (coding) => rows.reduce((sum, row) => sum + (row.coding === coding ? row.tensor.n_bytes : 0), 0);
   const { codecs, headers } = overheadOf(totals);
-  const parts = [["coded", CODINGS.coded, sumOf("coded")], ["packed", CODINGS.packed, sumOf("packed")],
-    ["kept", CODINGS.kept, sumOf("kept")], ["overhead", "codecs, headers, index", codecs + headers],
+  const parts = [
+    ["coded", CODINGS.coded, sumOf("coded")],
+    ["packed", CODINGS.packed, sumOf("packed")],
+    ["kept", CODINGS.kept, sumOf("kept")],
+    ["overhead", "codecs, headers, index", codecs + headers],
   ].filter(([, , nBytes]) => nBytes > 0);
   const total = parts.reduce((sum, [, , nBytes]) => sum + nBytes, 0);
   if (total === 0) return null;
-  const legend = element("ul", { class: "legend" }, parts.map(([coding, label, nBytes]) => element("li", {},
-    drawn("svg", { width: 12, height: 12, "aria-hidden": "true" }, drawn("rect", { class: `leaf ${coding}`, width: 12, height: 12, rx: 2 })),
-    element("span", {}, label), element("b", {}, bytesText(nBytes)), element("span", { class: "note" }, percentText(nBytes, total)))));
+  const legend = element(
+    "ul",
+    { class: "legend" },
+    parts.map(([coding, label, nBytes]) =>
+      element(
+        "li",
+        {},
+        drawn(
+          "svg",
+          { width: 12, height: 12, "aria-hidden": "true" },
+          drawn("rect", { class: `leaf ${coding}`, width: 12, height: 12, rx: 2 }),
+        ),
+        element("span", {}, label),
+        element("b", {}, bytesText(nBytes)),
+        element("span", { class: "note" }, percentText(nBytes, total)),
+      ),
+    ),
+  );
+  if (rows.length === 0) return section("bytes", "Where the bytes are", [legend]);
   const groups = treemapGroups(rows, totals);
   return section("bytes", "Where the bytes are", [legend, drawnToWidth((width) => treemap(groups, width, pick))]);
 }
@@ -517,7 +668,11 @@ const COLUMNS = [
   { title: "Name", key: (t) => t.name, cell: (t) => nameElement(t.name, { class: "name" }) },
   { title: "Dtype", key: (t) => t.dtype, cell: (t) => t.dtype },
   { title: "Shape", key: (t) => t.n_weights, cell: (t) => shapeText(t.shape), isNumber: true },
-  { title: "Coding", key: (t) => t.coding, cell: (t) => element("span", { title: t.codec ?? null }, visible(t.coding)) },
+  {
+    title: "Coding",
+    key: (t) => t.coding,
+    cell: (t) => element("span", { title: t.codec ?? null }, visible(t.coding)),
+  },
   { title: "Bits per weight", key: (t) => t.bpw, cell: (t) => bitsText(t.bpw), isNumber: true },
   { title: "nMSE", key: (t) => t.nmse ?? -1, cell: (t) => errorText(t.nmse), isNumber: true },
   { title: "Bytes", key: (t) => t.n_bytes, cell: (t) => grouped(t.n_bytes), isNumber: true },
@@ -550,8 +705,12 @@ function tableSection(rows) {
   const state = { text: "", coding: "", column: null, isDown: false, n: ROWS_AT_ONCE };
   const input = element("input", { type: "search", id: "nwc-filter", autocomplete: "off", spellcheck: "false" });
   const kinds = Object.entries(CODINGS).filter(([coding]) => rows.some((row) => row.coding === coding));
-  const select = element("select", { id: "nwc-coding" }, element("option", { value: "" }, "all"),
-    kinds.map(([coding, label]) => element("option", { value: coding }, label)));
+  const select = element(
+    "select",
+    { id: "nwc-coding" },
+    element("option", { value: "" }, "all"),
+    kinds.map(([coding, label]) => element("option", { value: coding }, label)),
+  );
   const status = element("p", { class: "note", role: "status" });
   const body = element("tbody");
   const more = element("button", { type: "button", class: "more" });
@@ -564,8 +723,15 @@ function tableSection(rows) {
   function update() {
     const kept = chosen(rows, state);
     const shown = kept.slice(0, state.n);
-    body.replaceChildren(...shown.map(({ tensor, coding }) => element("tr", { class: coding },
-      COLUMNS.map(({ cell, isNumber }) => element("td", { class: isNumber ? "number" : null }, cell(tensor))))));
+    body.replaceChildren(
+      ...shown.map(({ tensor, coding }) =>
+        element(
+          "tr",
+          { class: coding },
+          COLUMNS.map(({ cell, isNumber }) => element("td", { class: isNumber ? "number" : null }, cell(tensor))),
+        ),
+      ),
+    );
     heads.forEach((head, idx) => {
       if (idx === state.column) head.setAttribute("aria-sort", state.isDown ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
@@ -573,7 +739,10 @@ function tableSection(rows) {
     const sums = new Sums();
     kept.forEach((row) => sums.add(row));
     const bits = sums.bits === null ? "" : `, ${bitsText(sums.bits)} bits per weight`;
-    const number = kept.length === rows.length ? counted(rows.length, "tensor") : `${grouped(kept.length)} of ${counted(rows.length, "tensor")}`;
+    const number =
+      kept.length === rows.length
+        ? counted(rows.length, "tensor")
+        : `${grouped(kept.length)} of ${counted(rows.length, "tensor")}`;
     status.textContent = `${number}, ${bytesText(sums.nBytes)}${bits}`;
     const left = kept.length - shown.length;
     more.hidden = left <= 0;
@@ -602,11 +771,20 @@ function tableSection(rows) {
   });
   update();
   const node = section("tensors", "All tensors", [
-    element("div", { class: "controls" },
-      element("label", { for: "nwc-filter" }, "Filter"), input,
-      element("label", { for: "nwc-coding" }, "Coding"), select, status),
-    element("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "All tensors" },
-      element("table", { class: "tensors" }, element("thead", {}, element("tr", {}, heads)), body)),
+    element(
+      "div",
+      { class: "controls" },
+      element("label", { for: "nwc-filter" }, "Filter"),
+      input,
+      element("label", { for: "nwc-coding" }, "Coding"),
+      select,
+      status,
+    ),
+    element(
+      "div",
+      { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "All tensors" },
+      element("table", { class: "tensors" }, element("thead", {}, element("tr", {}, heads)), body),
+    ),
     more,
   ]);
   const pick = (name) => {
@@ -626,21 +804,49 @@ function section(id, title, content) {
 
 function headline(totals, rows) {
   const codecs = [...new Set(rows.filter((row) => row.coding === "coded").map((row) => row.tensor.coding))];
-  const tile = (label, value, note) => element("div", { class: "tile" },
-    element("dt", {}, label), element("dd", { class: "value" }, value), element("dd", { class: "note" }, note));
+  const tile = (label, value, note) =>
+    element(
+      "div",
+      { class: "tile" },
+      element("dt", {}, label),
+      element("dd", { class: "value" }, value),
+      element("dd", { class: "note" }, note),
+    );
   const hasCoded = totals.n_coded > 0;
+  const original = bytesText(totals.original_bytes);
   const linear = totals.bpw_payload_linear > 0 ? `, ${bitsText(totals.bpw_payload_linear)} over the linear ones` : "";
-  return element("dl", { class: "tiles" },
-    tile("Bits per parameter", totals.n_params > 0 ? bitsText(totals.bpw_total) : "–", "all that is stored, over all parameters"),
-    tile("Bits per coded weight", hasCoded ? bitsText(totals.bpw_payload) : "–",
-      hasCoded ? `payload and scales${linear}` : "nothing is coded"),
-    tile("Size", bytesText(totals.total_bytes), totals.original_bytes > 0
-      ? `${percentText(totals.total_bytes, totals.original_bytes)} of the original's ${bytesText(totals.original_bytes)}`
-      : "the original has no weights"),
+  return element(
+    "dl",
+    { class: "tiles" },
+    tile(
+      "Bits per parameter",
+      totals.n_params > 0 ? bitsText(totals.bpw_total) : "–",
+      "all that is stored, over all parameters",
+    ),
+    tile(
+      "Bits per coded weight",
+      hasCoded ? bitsText(totals.bpw_payload) : "–",
+      hasCoded ? `payload and scales${linear}` : "nothing is coded",
+    ),
+    tile(
+      "Size",
+      bytesText(totals.total_bytes),
+      totals.original_bytes > 0
+        ? `${percentText(totals.total_bytes, totals.original_bytes)} of the original's ${original}`
+        : "the original has no weights",
+    ),
     tile("Parameters", countText(totals.n_params), `${percentText(totals.n_coded, totals.n_params)} of them coded`),
-    tile("Error (nMSE)", hasCoded ? errorText(totals.nmse) : "–", "squared error over squared norm, mean of the coded weights"),
-    tile("Codec", codecs.length ? codecs.slice(0, 3).map(visible).join(", ") : "none",
-      `${bytesText(totals.codec_bytes)} of tables and networks`));
+    tile(
+      "Error (nMSE)",
+      hasCoded ? errorText(totals.nmse) : "–",
+      "squared error over squared norm, mean of the coded weights",
+    ),
+    tile(
+      "Codec",
+      codecs.length ? codecs.slice(0, 3).map(visible).join(", ") : "none",
+      `${bytesText(totals.codec_bytes)} of tables and networks`,
+    ),
+  );
 }
 
 /** How many names of a group are listed. */
@@ -654,13 +860,39 @@ function keptSection(rows) {
   const groups = groupedBy(others, (row) => `${row.coding}\n${tiedTo(row) ?? row.tensor.reason ?? "no reason noted"}`);
   const items = largest(groups, 40, "reasons").map(({ key, label, rows: members, sums }) => {
     const [coding, reason] = label ? [null, label] : key.split(/\n(.*)/s);
-    const list = members.slice(0, NAMES_LISTED).map((row) => element("li", {}, nameElement(row.tensor.name, { class: "name" }),
-      row.coding === "tied" ? [" ", nameElement(row.tensor.coding)] : null));
-    if (members.length > NAMES_LISTED) list.push(element("li", {}, `and ${grouped(members.length - NAMES_LISTED)} more`));
-    return element("li", {}, element("details", {},
-      element("summary", {}, element("b", {}, visible(reason)),
-        element("span", { class: "note" }, [coding ? CODINGS[coding] : null, counted(members.length, "tensor"), bytesText(sums.nBytes)].filter(Boolean).join(" · "))),
-      element("ul", { class: "names" }, list)));
+    const list = members
+      .slice(0, NAMES_LISTED)
+      .map((row) =>
+        element(
+          "li",
+          {},
+          nameElement(row.tensor.name, { class: "name" }),
+          row.coding === "tied" ? [" ", nameElement(row.tensor.coding)] : null,
+        ),
+      );
+    if (members.length > NAMES_LISTED)
+      list.push(element("li", {}, `and ${grouped(members.length - NAMES_LISTED)} more`));
+    return element(
+      "li",
+      {},
+      element(
+        "details",
+        {},
+        element(
+          "summary",
+          {},
+          element("b", {}, visible(reason)),
+          element(
+            "span",
+            { class: "note" },
+            [coding ? CODINGS[coding] : null, counted(members.length, "tensor"), bytesText(sums.nBytes)]
+              .filter(Boolean)
+              .join(" · "),
+          ),
+        ),
+        element("ul", { class: "names" }, list),
+      ),
+    );
   });
   return section("kept", "What is not coded, and why", [element("ul", { class: "reasons" }, items)]);
 }
@@ -668,20 +900,49 @@ function keptSection(rows) {
 function filesSection(files) {
   const entries = Object.entries(files ?? {});
   if (entries.length === 0) return null;
-  const body = entries.map(([name, digest]) => element("tr", {},
-    element("th", { scope: "row" }, nameElement(name, { class: "name" })), element("td", { class: "name digest" }, visible(digest))));
+  const body = entries.map(([name, digest]) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, nameElement(name, { class: "name" })),
+      element("td", { class: "name digest" }, visible(digest)),
+    ),
+  );
   return section("files", "Carried files", [
     element("p", { class: "note" }, "Files of the original folder, with the BLAKE3 digest of each as it was."),
-    element("div", { class: "scroll" }, element("table", {},
-      element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "File"), element("th", { scope: "col" }, "Digest"))),
-      element("tbody", {}, body)))]);
+    element(
+      "div",
+      { class: "scroll" },
+      element(
+        "table",
+        {},
+        element(
+          "thead",
+          {},
+          element("tr", {}, element("th", { scope: "col" }, "File"), element("th", { scope: "col" }, "Digest")),
+        ),
+        element("tbody", {}, body),
+      ),
+    ),
+  ]);
 }
 
 function originSection(inspection) {
-  const entries = [["Format", `version ${inspection.format_version}`], ["Written by", inspection.generator],
-    ["Fingerprint of the original", inspection.fingerprint], ...Object.entries(inspection.provenance ?? {})];
-  return section("origin", "How it came about", [element("dl", { class: "entries" }, entries.map(([key, value]) =>
-    element("div", {}, element("dt", {}, visible(key)), element("dd", { class: "name" }, visible(value)))))]);
+  const entries = [
+    ["Format", `version ${inspection.format_version}`],
+    ["Written by", inspection.generator],
+    ["Fingerprint of the original", inspection.fingerprint],
+    ...Object.entries(inspection.provenance ?? {}),
+  ];
+  return section("origin", "How it came about", [
+    element(
+      "dl",
+      { class: "entries" },
+      entries.map(([key, value]) =>
+        element("div", {}, element("dt", {}, visible(key)), element("dd", { class: "name" }, visible(value))),
+      ),
+    ),
+  ]);
 }
 
 /** Shows an inspection in `place`, instead of what is there. */
@@ -690,18 +951,36 @@ function showInspection(place, title, inspection) {
   const table = rows.length > 0 ? tableSection(rows) : null;
   const sections = [
     bytesSection(rows, inspection.totals, (name) => table.pick(name)),
-    layerSection(rows), kindSection(rows), keptSection(rows),
+    layerSection(rows),
+    kindSection(rows),
+    keptSection(rows),
     table ? table.node : element("p", { class: "note" }, "There are no tensors."),
-    filesSection(inspection.files), originSection(inspection),
+    filesSection(inspection.files),
+    originSection(inspection),
   ].filter((part) => part !== null);
-  const links = sections.filter((part) => part.tagName === "SECTION").map((part) => {
-    const heading = part.querySelector("h2");
-    return element("a", { href: `#${heading.id}` }, heading.textContent);
-  });
+  const links = sections
+    .filter((part) => part.tagName === "SECTION")
+    .map((part) => {
+      const heading = part.querySelector("h2");
+      const link = element("a", { href: `#${heading.id}` }, heading.textContent);
+      // In a frame of a notebook the address is the notebook's, and the link would lead there.
+      link.addEventListener("click", (event) => {
+        event.preventDefault();
+        part.scrollIntoView();
+      });
+      return link;
+    });
   place.replaceChildren(
-    element("header", {}, element("p", { class: "note" }, "Compressed by nwc"), element("h1", {}, nameElement(title)),
-      element("nav", { "aria-label": "Sections" }, links)),
-    headline(inspection.totals, rows), ...sections);
+    element(
+      "header",
+      {},
+      element("p", { class: "note" }, "Compressed by nwc"),
+      element("h1", {}, nameElement(title)),
+      element("nav", { "aria-label": "Sections" }, links),
+    ),
+    headline(inspection.totals, rows),
+    ...sections,
+  );
 }
 
 /** Shows the inspection that the page itself holds, where it holds one. */
@@ -716,7 +995,15 @@ if (typeof document !== "undefined") showOwn();
 // BLAKE3 with 256 bits, as its specification describes it: the digest of a header.
 
 const BLAKE3_IV = Uint32Array.of(
-  0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19);
+  0x6a09e667,
+  0xbb67ae85,
+  0x3c6ef372,
+  0xa54ff53a,
+  0x510e527f,
+  0x9b05688c,
+  0x1f83d9ab,
+  0x5be0cd19,
+);
 const BLAKE3_ORDER = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
 /** Which word of the block each of the two inputs of each of the eight steps of each of the seven rounds is. */
 const BLAKE3_SCHEDULE = new Uint8Array(7 * 16);
@@ -790,7 +1077,13 @@ function blake3Chunk(bytes, counter) {
 }
 
 function blake3Parent(left, right) {
-  return { chaining: BLAKE3_IV, block: Uint32Array.from([...left, ...right]), counter: 0, length: BLOCK_BYTES, flags: PARENT };
+  return {
+    chaining: BLAKE3_IV,
+    block: Uint32Array.from([...left, ...right]),
+    counter: 0,
+    length: BLOCK_BYTES,
+    flags: PARENT,
+  };
 }
 
 function blake3Finished({ chaining, block, counter, length, flags }, more) {
@@ -835,8 +1128,13 @@ function refuse(file, what) {
 function headerLength(file, bytes, size) {
   if (bytes.length < LENGTH_BYTES) refuse(file, `${bytes.length} bytes are no safetensors file`);
   const n = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
-  if (n > MAX_HEADER_BYTES) refuse(file, `a header of ${grouped(n)} bytes, at most ${grouped(MAX_HEADER_BYTES)} are allowed: no safetensors file`);
-  if (size !== null && LENGTH_BYTES + n > size) refuse(file, `a header of ${grouped(n)} bytes in a file of ${grouped(size)}`);
+  if (n > MAX_HEADER_BYTES)
+    refuse(
+      file,
+      `a header of ${grouped(n)} bytes, at most ${grouped(MAX_HEADER_BYTES)} are allowed: no safetensors file`,
+    );
+  if (size !== null && LENGTH_BYTES + n > size)
+    refuse(file, `a header of ${grouped(n)} bytes in a file of ${grouped(size)}`);
   return n;
 }
 
@@ -875,7 +1173,8 @@ function sectionsOf(file, header) {
   let end = 0;
   const inOrder = [...sections].sort(([, a], [, b]) => a.from - b.from || a.to - b.to);
   for (const [name, { from, to }] of inOrder) {
-    if (from !== end) refuse(file, `section ${visible(name)} starts at ${from}, not at ${end} where the one before it ends`);
+    if (from !== end)
+      refuse(file, `section ${visible(name)} starts at ${from}, not at ${end} where the one before it ends`);
     end = to;
   }
   return { sections, end };
@@ -891,7 +1190,8 @@ function checkTable(file, table, sections) {
   const left = new Map(sections);
   const take = (name, nBytes) => {
     const place = left.get(name);
-    if (place === undefined || place.to - place.from !== nBytes) refuse(file, `no section ${visible(name)} of ${nBytes} bytes`);
+    if (place === undefined || place.to - place.from !== nBytes)
+      refuse(file, `no section ${visible(name)} of ${nBytes} bytes`);
     left.delete(name);
   };
   for (const codec of table.codecs) take(`nwc.codec.${codec.id}`, codec.bytes);
@@ -919,7 +1219,10 @@ async function readShard(file, read, size) {
       return refuse(file, `${what} cannot be read: ${error.message}`);
     }
   };
-  const header = parse(() => new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(LENGTH_BYTES)), "the header");
+  const header = parse(
+    () => new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(LENGTH_BYTES)),
+    "the header",
+  );
   const text = header?.__metadata__?.nwc;
   if (typeof text !== "string") return null;
   const table = parse(() => text, "the table of nwc");
@@ -931,7 +1234,8 @@ async function readShard(file, read, size) {
   const { sections, end } = sectionsOf(file, header);
   checkTable(file, table, sections);
   const nBytes = LENGTH_BYTES + n + end;
-  if (size !== null && size !== nBytes) refuse(file, `${grouped(size)} bytes long, not ${grouped(nBytes)} as its header says`);
+  if (size !== null && size !== nBytes)
+    refuse(file, `${grouped(size)} bytes long, not ${grouped(nBytes)} as its header says`);
   return { table, nBytes };
 }
 // An inspection from the tables of all shards: the sums of crates/nwc/src/report.rs again, in the same order.
@@ -940,9 +1244,27 @@ async function readShard(file, read, size) {
 const DTYPE_BYTES = { I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, C64: 8, F64: 8, I64: 8, U64: 8 };
 
 /** Names of embeddings and output heads, as in crates/nwc/src/role.rs. */
-const EMBEDDINGS = new Set(["embed_tokens", "wte", "wpe", "word_embeddings", "word_embedding", "position_embeddings",
-  "token_type_embeddings", "token_embedding", "token_embeddings", "tok_embeddings", "token_embd", "tokens_embed",
-  "embed_tokens_per_layer", "embed_in", "embeddings", "embedding", "embed", "emb", "shared"]);
+const EMBEDDINGS = new Set([
+  "embed_tokens",
+  "wte",
+  "wpe",
+  "word_embeddings",
+  "word_embedding",
+  "position_embeddings",
+  "token_type_embeddings",
+  "token_embedding",
+  "token_embeddings",
+  "tok_embeddings",
+  "token_embd",
+  "tokens_embed",
+  "embed_tokens_per_layer",
+  "embed_in",
+  "embeddings",
+  "embedding",
+  "embed",
+  "emb",
+  "shared",
+]);
 const HEADS = new Set(["lm_head", "embed_out", "unembed", "output_embeddings", "codec_head"]);
 const TOP_LEVEL_HEADS = new Set(["output", "head", "proj_out"]);
 const TOP_LEVELS = new Set(["model", "transformer", "language_model", "rwkv"]);
@@ -961,7 +1283,11 @@ function isLinear(name) {
 function codingOfRecord({ coding }) {
   if (coding === "raw" || coding === "lossless") return { coding: "lossless", codec: null, parameters: {} };
   if (coding?.coded) {
-    return { coding: String(coding.coded.family), codec: String(coding.coded.codec), parameters: coding.coded.parameters ?? {} };
+    return {
+      coding: String(coding.coded.family),
+      codec: String(coding.coded.codec),
+      parameters: coding.coded.parameters ?? {},
+    };
   }
   if (coding?.packed) return { coding: `packed ${coding.packed.method}`, codec: null, parameters: {} };
   if (coding?.tied_to) return { coding: `tied to ${coding.tied_to.name}`, codec: null, parameters: {} };
@@ -974,16 +1300,36 @@ function summaryOf(record) {
   const { coding, codec, parameters } = codingOfRecord(record);
   const perWeight = (bits) => bits / Math.max(nWeights, 1);
   return {
-    name: record.name, shape: record.shape, dtype: record.dtype, coding, codec, n_weights: nWeights, n_bytes: nBytes,
-    bpw: perWeight(8 * nBytes), bpw_estimated: record.bits === undefined ? null : perWeight(record.bits),
-    nmse: record.nmse ?? null, nmse_normalized: parameters.nmse_normalized ?? null, reason: record.reason ?? null,
+    name: record.name,
+    shape: record.shape,
+    dtype: record.dtype,
+    coding,
+    codec,
+    n_weights: nWeights,
+    n_bytes: nBytes,
+    bpw: perWeight(8 * nBytes),
+    bpw_estimated: record.bits === undefined ? null : perWeight(record.bits),
+    nmse: record.nmse ?? null,
+    nmse_normalized: parameters.nmse_normalized ?? null,
+    reason: record.reason ?? null,
   };
 }
 
 /** The sums; `records` and `summaries` go together. */
 function totalsOf(records, summaries, codecBytes, totalBytes) {
-  const sums = { params: 0, coded: 0, linear: 0, codedBytes: 0, linearBytes: 0, payloadBytes: 0, losslessBytes: 0,
-    originalBytes: 0, bits: 0, nmse: 0, normalized: 0 };
+  const sums = {
+    params: 0,
+    coded: 0,
+    linear: 0,
+    codedBytes: 0,
+    linearBytes: 0,
+    payloadBytes: 0,
+    losslessBytes: 0,
+    originalBytes: 0,
+    bits: 0,
+    nmse: 0,
+    normalized: 0,
+  };
   records.forEach((record, idx) => {
     if (record.coding?.tied_to) return;
     const summary = summaries[idx];
@@ -996,7 +1342,10 @@ function totalsOf(records, summaries, codecBytes, totalBytes) {
     }
     sums.coded += n;
     sums.codedBytes += summary.n_bytes;
-    sums.payloadBytes += (record.sections ?? []).reduce((sum, [role, bytes]) => sum + (role === "payload" ? bytes : 0), 0);
+    sums.payloadBytes += (record.sections ?? []).reduce(
+      (sum, [role, bytes]) => sum + (role === "payload" ? bytes : 0),
+      0,
+    );
     sums.bits += record.bits ?? 0;
     sums.nmse += (summary.nmse ?? 0) * n;
     if (isLinear(record.name)) {
@@ -1007,11 +1356,19 @@ function totalsOf(records, summaries, codecBytes, totalBytes) {
   });
   const ratio = (a, b) => (b > 0 ? a / b : 0);
   return {
-    n_params: sums.params, n_coded: sums.coded, coded_bytes: sums.codedBytes, lossless_bytes: sums.losslessBytes,
-    codec_bytes: codecBytes, total_bytes: totalBytes, original_bytes: sums.originalBytes,
-    bpw_estimated: ratio(sums.bits, sums.coded), bpw_payload: ratio(8 * sums.codedBytes, sums.coded),
-    bpw_payload_linear: ratio(8 * sums.linearBytes, sums.linear), bpw_total: ratio(8 * totalBytes, sums.params),
-    nmse: ratio(sums.nmse, sums.coded), nmse_normalized_linear: ratio(sums.normalized, sums.linear),
+    n_params: sums.params,
+    n_coded: sums.coded,
+    coded_bytes: sums.codedBytes,
+    lossless_bytes: sums.losslessBytes,
+    codec_bytes: codecBytes,
+    total_bytes: totalBytes,
+    original_bytes: sums.originalBytes,
+    bpw_estimated: ratio(sums.bits, sums.coded),
+    bpw_payload: ratio(8 * sums.codedBytes, sums.coded),
+    bpw_payload_linear: ratio(8 * sums.linearBytes, sums.linear),
+    bpw_total: ratio(8 * totalBytes, sums.params),
+    nmse: ratio(sums.nmse, sums.coded),
+    nmse_normalized_linear: ratio(sums.normalized, sums.linear),
     payload_overhead: sums.bits > 0 ? (8 * sums.payloadBytes) / sums.bits - 1 : 0,
   };
 }
@@ -1039,8 +1396,11 @@ function inspectionOf(shards, indexBytes) {
   const codecBytes = tables.flatMap((table) => table.codecs).reduce((sum, codec) => sum + codec.bytes, 0);
   const totalBytes = shards.reduce((sum, { nBytes }) => sum + nBytes, indexBytes);
   return {
-    format_version: tables[0].version, generator: tables[0].generator, fingerprint: tables[0].fingerprint,
-    tensors: summaries, files: Object.fromEntries(tables.flatMap((table) => Object.entries(table.files ?? {}))),
+    format_version: tables[0].version,
+    generator: tables[0].generator,
+    fingerprint: tables[0].fingerprint,
+    tensors: summaries,
+    files: Object.fromEntries(tables.flatMap((table) => Object.entries(table.files ?? {}))),
     provenance: Object.fromEntries(tables.flatMap((table) => Object.entries(table.provenance ?? {}))),
     totals: totalsOf(records, summaries, codecBytes, totalBytes),
   };
@@ -1067,7 +1427,8 @@ function fileSource(files) {
 /** A folder at an address; an address of a page of the hub becomes that of its files. */
 function folderAddress(text) {
   const url = new URL(text, document.baseURI);
-  if (!/^https?:$/.test(url.protocol)) throw new ViewerError(`${visible(text)}: an address starts with https:// or http://`);
+  if (!/^https?:$/.test(url.protocol))
+    throw new ViewerError(`${visible(text)}: an address starts with https:// or http://`);
   const parts = url.pathname.split("/").filter(Boolean);
   if (parts.length === 2 && /(^|\.)huggingface\.co$/.test(url.hostname)) parts.push("resolve", "main");
   if (parts[2] === "tree" || parts[2] === "blob") parts[2] = "resolve";
@@ -1083,14 +1444,16 @@ async function fetched(url, from, to) {
   try {
     response = await fetch(url, { headers });
   } catch {
-    throw new ViewerError(`${visible(url)}: no answer; the server is not there, or does not allow other pages to read it`);
+    throw new ViewerError(
+      `${visible(url)}: no answer; the server is not there, or does not allow other pages to read it`,
+    );
   }
   if (response.status === 404) return null;
   if (!response.ok) throw new ViewerError(`${visible(url)}: status ${response.status} ${visible(response.statusText)}`);
   return response;
 }
 
-/** Bytes of a response; one that begins at the file's start, since its server knows no ranges, is read up to `to` only. */
+/** Bytes of a response. A server that knows no ranges sends the whole file, which is read up to `to` only. */
 async function partOf(response, from, to) {
   if (response.status === 206) return new Uint8Array(await response.arrayBuffer());
   const bytes = new Uint8Array(to);
@@ -1154,7 +1517,8 @@ async function inspect(source, say = () => {}) {
     if (shard !== null) shards.push({ file, ...shard });
   }
   if (files.length === 0) throw new ViewerError("There is no .safetensors file in this folder.");
-  if (shards.length === 0) throw new ViewerError(`${visible(files[0])} is an ordinary safetensors file: not compressed by nwc.`);
+  if (shards.length === 0)
+    throw new ViewerError(`${visible(files[0])} is an ordinary safetensors file: not compressed by nwc.`);
   return inspectionOf(shards, index === null ? 0 : new TextEncoder().encode(index).length);
 }
 // The viewer's own part: a folder that is dropped or chosen, or an address.
@@ -1221,21 +1585,31 @@ function startViewer() {
 
   function showFiles(get) {
     let title = "";
-    return show(() => title, async () => {
-      const found = await get();
-      title = found.title;
-      return fileSource(found.files);
-    });
+    return show(
+      () => title,
+      async () => {
+        const found = await get();
+        title = found.title;
+        return fileSource(found.files);
+      },
+    );
   }
 
   function showAddress(text) {
     let title = "";
-    return show(() => title, async () => {
-      const folder = folderAddress(text);
-      const parts = folder.pathname.split("/").filter((part) => part && part !== "resolve" && part !== "main");
-      title = parts.map((part) => decodeURIComponent(part)).slice(-2).join("/") || folder.host;
-      return urlSource(folder);
-    });
+    return show(
+      () => title,
+      async () => {
+        const folder = folderAddress(text);
+        const parts = folder.pathname.split("/").filter((part) => part && part !== "resolve" && part !== "main");
+        title =
+          parts
+            .map((part) => decodeURIComponent(part))
+            .slice(-2)
+            .join("/") || folder.host;
+        return urlSource(folder);
+      },
+    );
   }
 
   at("nwc-folder").addEventListener("change", (event) => showFiles(async () => chosenFiles(event.target.files)));

@@ -1,7 +1,15 @@
 // BLAKE3 with 256 bits, as its specification describes it: the digest of a header.
 
 const BLAKE3_IV = Uint32Array.of(
-  0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19);
+  0x6a09e667,
+  0xbb67ae85,
+  0x3c6ef372,
+  0xa54ff53a,
+  0x510e527f,
+  0x9b05688c,
+  0x1f83d9ab,
+  0x5be0cd19,
+);
 const BLAKE3_ORDER = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
 /** Which word of the block each of the two inputs of each of the eight steps of each of the seven rounds is. */
 const BLAKE3_SCHEDULE = new Uint8Array(7 * 16);
@@ -75,7 +83,13 @@ function blake3Chunk(bytes, counter) {
 }
 
 function blake3Parent(left, right) {
-  return { chaining: BLAKE3_IV, block: Uint32Array.from([...left, ...right]), counter: 0, length: BLOCK_BYTES, flags: PARENT };
+  return {
+    chaining: BLAKE3_IV,
+    block: Uint32Array.from([...left, ...right]),
+    counter: 0,
+    length: BLOCK_BYTES,
+    flags: PARENT,
+  };
 }
 
 function blake3Finished({ chaining, block, counter, length, flags }, more) {

@@ -4,9 +4,27 @@
 const DTYPE_BYTES = { I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, C64: 8, F64: 8, I64: 8, U64: 8 };
 
 /** Names of embeddings and output heads, as in crates/nwc/src/role.rs. */
-const EMBEDDINGS = new Set(["embed_tokens", "wte", "wpe", "word_embeddings", "word_embedding", "position_embeddings",
-  "token_type_embeddings", "token_embedding", "token_embeddings", "tok_embeddings", "token_embd", "tokens_embed",
-  "embed_tokens_per_layer", "embed_in", "embeddings", "embedding", "embed", "emb", "shared"]);
+const EMBEDDINGS = new Set([
+  "embed_tokens",
+  "wte",
+  "wpe",
+  "word_embeddings",
+  "word_embedding",
+  "position_embeddings",
+  "token_type_embeddings",
+  "token_embedding",
+  "token_embeddings",
+  "tok_embeddings",
+  "token_embd",
+  "tokens_embed",
+  "embed_tokens_per_layer",
+  "embed_in",
+  "embeddings",
+  "embedding",
+  "embed",
+  "emb",
+  "shared",
+]);
 const HEADS = new Set(["lm_head", "embed_out", "unembed", "output_embeddings", "codec_head"]);
 const TOP_LEVEL_HEADS = new Set(["output", "head", "proj_out"]);
 const TOP_LEVELS = new Set(["model", "transformer", "language_model", "rwkv"]);
@@ -25,7 +43,11 @@ function isLinear(name) {
 function codingOfRecord({ coding }) {
   if (coding === "raw" || coding === "lossless") return { coding: "lossless", codec: null, parameters: {} };
   if (coding?.coded) {
-    return { coding: String(coding.coded.family), codec: String(coding.coded.codec), parameters: coding.coded.parameters ?? {} };
+    return {
+      coding: String(coding.coded.family),
+      codec: String(coding.coded.codec),
+      parameters: coding.coded.parameters ?? {},
+    };
   }
   if (coding?.packed) return { coding: `packed ${coding.packed.method}`, codec: null, parameters: {} };
   if (coding?.tied_to) return { coding: `tied to ${coding.tied_to.name}`, codec: null, parameters: {} };
@@ -38,16 +60,36 @@ function summaryOf(record) {
   const { coding, codec, parameters } = codingOfRecord(record);
   const perWeight = (bits) => bits / Math.max(nWeights, 1);
   return {
-    name: record.name, shape: record.shape, dtype: record.dtype, coding, codec, n_weights: nWeights, n_bytes: nBytes,
-    bpw: perWeight(8 * nBytes), bpw_estimated: record.bits === undefined ? null : perWeight(record.bits),
-    nmse: record.nmse ?? null, nmse_normalized: parameters.nmse_normalized ?? null, reason: record.reason ?? null,
+    name: record.name,
+    shape: record.shape,
+    dtype: record.dtype,
+    coding,
+    codec,
+    n_weights: nWeights,
+    n_bytes: nBytes,
+    bpw: perWeight(8 * nBytes),
+    bpw_estimated: record.bits === undefined ? null : perWeight(record.bits),
+    nmse: record.nmse ?? null,
+    nmse_normalized: parameters.nmse_normalized ?? null,
+    reason: record.reason ?? null,
   };
 }
 
 /** The sums; `records` and `summaries` go together. */
 function totalsOf(records, summaries, codecBytes, totalBytes) {
-  const sums = { params: 0, coded: 0, linear: 0, codedBytes: 0, linearBytes: 0, payloadBytes: 0, losslessBytes: 0,
-    originalBytes: 0, bits: 0, nmse: 0, normalized: 0 };
+  const sums = {
+    params: 0,
+    coded: 0,
+    linear: 0,
+    codedBytes: 0,
+    linearBytes: 0,
+    payloadBytes: 0,
+    losslessBytes: 0,
+    originalBytes: 0,
+    bits: 0,
+    nmse: 0,
+    normalized: 0,
+  };
   records.forEach((record, idx) => {
     if (record.coding?.tied_to) return;
     const summary = summaries[idx];
@@ -60,7 +102,10 @@ function totalsOf(records, summaries, codecBytes, totalBytes) {
     }
     sums.coded += n;
     sums.codedBytes += summary.n_bytes;
-    sums.payloadBytes += (record.sections ?? []).reduce((sum, [role, bytes]) => sum + (role === "payload" ? bytes : 0), 0);
+    sums.payloadBytes += (record.sections ?? []).reduce(
+      (sum, [role, bytes]) => sum + (role === "payload" ? bytes : 0),
+      0,
+    );
     sums.bits += record.bits ?? 0;
     sums.nmse += (summary.nmse ?? 0) * n;
     if (isLinear(record.name)) {
@@ -71,11 +116,19 @@ function totalsOf(records, summaries, codecBytes, totalBytes) {
   });
   const ratio = (a, b) => (b > 0 ? a / b : 0);
   return {
-    n_params: sums.params, n_coded: sums.coded, coded_bytes: sums.codedBytes, lossless_bytes: sums.losslessBytes,
-    codec_bytes: codecBytes, total_bytes: totalBytes, original_bytes: sums.originalBytes,
-    bpw_estimated: ratio(sums.bits, sums.coded), bpw_payload: ratio(8 * sums.codedBytes, sums.coded),
-    bpw_payload_linear: ratio(8 * sums.linearBytes, sums.linear), bpw_total: ratio(8 * totalBytes, sums.params),
-    nmse: ratio(sums.nmse, sums.coded), nmse_normalized_linear: ratio(sums.normalized, sums.linear),
+    n_params: sums.params,
+    n_coded: sums.coded,
+    coded_bytes: sums.codedBytes,
+    lossless_bytes: sums.losslessBytes,
+    codec_bytes: codecBytes,
+    total_bytes: totalBytes,
+    original_bytes: sums.originalBytes,
+    bpw_estimated: ratio(sums.bits, sums.coded),
+    bpw_payload: ratio(8 * sums.codedBytes, sums.coded),
+    bpw_payload_linear: ratio(8 * sums.linearBytes, sums.linear),
+    bpw_total: ratio(8 * totalBytes, sums.params),
+    nmse: ratio(sums.nmse, sums.coded),
+    nmse_normalized_linear: ratio(sums.normalized, sums.linear),
     payload_overhead: sums.bits > 0 ? (8 * sums.payloadBytes) / sums.bits - 1 : 0,
   };
 }
@@ -103,8 +156,11 @@ function inspectionOf(shards, indexBytes) {
   const codecBytes = tables.flatMap((table) => table.codecs).reduce((sum, codec) => sum + codec.bytes, 0);
   const totalBytes = shards.reduce((sum, { nBytes }) => sum + nBytes, indexBytes);
   return {
-    format_version: tables[0].version, generator: tables[0].generator, fingerprint: tables[0].fingerprint,
-    tensors: summaries, files: Object.fromEntries(tables.flatMap((table) => Object.entries(table.files ?? {}))),
+    format_version: tables[0].version,
+    generator: tables[0].generator,
+    fingerprint: tables[0].fingerprint,
+    tensors: summaries,
+    files: Object.fromEntries(tables.flatMap((table) => Object.entries(table.files ?? {}))),
     provenance: Object.fromEntries(tables.flatMap((table) => Object.entries(table.provenance ?? {}))),
     totals: totalsOf(records, summaries, codecBytes, totalBytes),
   };

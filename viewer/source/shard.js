@@ -18,8 +18,13 @@ function refuse(file, what) {
 function headerLength(file, bytes, size) {
   if (bytes.length < LENGTH_BYTES) refuse(file, `${bytes.length} bytes are no safetensors file`);
   const n = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
-  if (n > MAX_HEADER_BYTES) refuse(file, `a header of ${grouped(n)} bytes, at most ${grouped(MAX_HEADER_BYTES)} are allowed: no safetensors file`);
-  if (size !== null && LENGTH_BYTES + n > size) refuse(file, `a header of ${grouped(n)} bytes in a file of ${grouped(size)}`);
+  if (n > MAX_HEADER_BYTES)
+    refuse(
+      file,
+      `a header of ${grouped(n)} bytes, at most ${grouped(MAX_HEADER_BYTES)} are allowed: no safetensors file`,
+    );
+  if (size !== null && LENGTH_BYTES + n > size)
+    refuse(file, `a header of ${grouped(n)} bytes in a file of ${grouped(size)}`);
   return n;
 }
 
@@ -58,7 +63,8 @@ function sectionsOf(file, header) {
   let end = 0;
   const inOrder = [...sections].sort(([, a], [, b]) => a.from - b.from || a.to - b.to);
   for (const [name, { from, to }] of inOrder) {
-    if (from !== end) refuse(file, `section ${visible(name)} starts at ${from}, not at ${end} where the one before it ends`);
+    if (from !== end)
+      refuse(file, `section ${visible(name)} starts at ${from}, not at ${end} where the one before it ends`);
     end = to;
   }
   return { sections, end };
@@ -74,7 +80,8 @@ function checkTable(file, table, sections) {
   const left = new Map(sections);
   const take = (name, nBytes) => {
     const place = left.get(name);
-    if (place === undefined || place.to - place.from !== nBytes) refuse(file, `no section ${visible(name)} of ${nBytes} bytes`);
+    if (place === undefined || place.to - place.from !== nBytes)
+      refuse(file, `no section ${visible(name)} of ${nBytes} bytes`);
     left.delete(name);
   };
   for (const codec of table.codecs) take(`nwc.codec.${codec.id}`, codec.bytes);
@@ -102,7 +109,10 @@ async function readShard(file, read, size) {
       return refuse(file, `${what} cannot be read: ${error.message}`);
     }
   };
-  const header = parse(() => new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(LENGTH_BYTES)), "the header");
+  const header = parse(
+    () => new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(LENGTH_BYTES)),
+    "the header",
+  );
   const text = header?.__metadata__?.nwc;
   if (typeof text !== "string") return null;
   const table = parse(() => text, "the table of nwc");
@@ -114,6 +124,7 @@ async function readShard(file, read, size) {
   const { sections, end } = sectionsOf(file, header);
   checkTable(file, table, sections);
   const nBytes = LENGTH_BYTES + n + end;
-  if (size !== null && size !== nBytes) refuse(file, `${grouped(size)} bytes long, not ${grouped(nBytes)} as its header says`);
+  if (size !== null && size !== nBytes)
+    refuse(file, `${grouped(size)} bytes long, not ${grouped(nBytes)} as its header says`);
   return { table, nBytes };
 }

@@ -20,7 +20,8 @@ function fileSource(files) {
 /** A folder at an address; an address of a page of the hub becomes that of its files. */
 function folderAddress(text) {
   const url = new URL(text, document.baseURI);
-  if (!/^https?:$/.test(url.protocol)) throw new ViewerError(`${visible(text)}: an address starts with https:// or http://`);
+  if (!/^https?:$/.test(url.protocol))
+    throw new ViewerError(`${visible(text)}: an address starts with https:// or http://`);
   const parts = url.pathname.split("/").filter(Boolean);
   if (parts.length === 2 && /(^|\.)huggingface\.co$/.test(url.hostname)) parts.push("resolve", "main");
   if (parts[2] === "tree" || parts[2] === "blob") parts[2] = "resolve";
@@ -36,14 +37,16 @@ async function fetched(url, from, to) {
   try {
     response = await fetch(url, { headers });
   } catch {
-    throw new ViewerError(`${visible(url)}: no answer; the server is not there, or does not allow other pages to read it`);
+    throw new ViewerError(
+      `${visible(url)}: no answer; the server is not there, or does not allow other pages to read it`,
+    );
   }
   if (response.status === 404) return null;
   if (!response.ok) throw new ViewerError(`${visible(url)}: status ${response.status} ${visible(response.statusText)}`);
   return response;
 }
 
-/** Bytes of a response; one that begins at the file's start, since its server knows no ranges, is read up to `to` only. */
+/** Bytes of a response. A server that knows no ranges sends the whole file, which is read up to `to` only. */
 async function partOf(response, from, to) {
   if (response.status === 206) return new Uint8Array(await response.arrayBuffer());
   const bytes = new Uint8Array(to);
@@ -107,6 +110,7 @@ async function inspect(source, say = () => {}) {
     if (shard !== null) shards.push({ file, ...shard });
   }
   if (files.length === 0) throw new ViewerError("There is no .safetensors file in this folder.");
-  if (shards.length === 0) throw new ViewerError(`${visible(files[0])} is an ordinary safetensors file: not compressed by nwc.`);
+  if (shards.length === 0)
+    throw new ViewerError(`${visible(files[0])} is an ordinary safetensors file: not compressed by nwc.`);
   return inspectionOf(shards, index === null ? 0 : new TextEncoder().encode(index).length);
 }

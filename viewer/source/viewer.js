@@ -62,21 +62,31 @@ function startViewer() {
 
   function showFiles(get) {
     let title = "";
-    return show(() => title, async () => {
-      const found = await get();
-      title = found.title;
-      return fileSource(found.files);
-    });
+    return show(
+      () => title,
+      async () => {
+        const found = await get();
+        title = found.title;
+        return fileSource(found.files);
+      },
+    );
   }
 
   function showAddress(text) {
     let title = "";
-    return show(() => title, async () => {
-      const folder = folderAddress(text);
-      const parts = folder.pathname.split("/").filter((part) => part && part !== "resolve" && part !== "main");
-      title = parts.map((part) => decodeURIComponent(part)).slice(-2).join("/") || folder.host;
-      return urlSource(folder);
-    });
+    return show(
+      () => title,
+      async () => {
+        const folder = folderAddress(text);
+        const parts = folder.pathname.split("/").filter((part) => part && part !== "resolve" && part !== "main");
+        title =
+          parts
+            .map((part) => decodeURIComponent(part))
+            .slice(-2)
+            .join("/") || folder.host;
+        return urlSource(folder);
+      },
+    );
   }
 
   at("nwc-folder").addEventListener("change", (event) => showFiles(async () => chosenFiles(event.target.files)));

@@ -1,7 +1,7 @@
 // Bars: by layer as a chart with axes, by kind as bars in the rows of a table.
 
 const CHART_HEIGHT = 190;
-const MARGIN = { top: 10, right: 4, bottom: 24, left: 46 };
+const MARGIN = { top: 10, right: 4, bottom: 24, left: 52 };
 const MAX_BARS = 160;
 const MAX_STACKS = 6;
 
@@ -16,7 +16,8 @@ function ticksTo(max) {
   return ticks;
 }
 
-const tickText = (value) => (value === 0 ? "0" : value >= 1e-3 ? String(Number(value.toPrecision(3))) : value.toExponential(0));
+const tickText = (value) =>
+  value === 0 ? "0" : value >= 1e-4 ? String(Number(value.toPrecision(3))) : value.toExponential(0);
 
 /** A chart of one value a bin, drawn for a width in pixels; `text` writes a value. */
 function barChart(title, bins, valueOf, text, width) {
@@ -31,7 +32,11 @@ function barChart(title, bins, valueOf, text, width) {
   const known = values.filter((value) => value !== null);
   const range = known.length ? `${text(Math.min(...known))} to ${text(max)}` : "nothing measured";
   const svg = drawn("svg", {
-    class: "chart", role: "img", width, height: CHART_HEIGHT, viewBox: `0 0 ${width} ${CHART_HEIGHT}`,
+    class: "chart",
+    role: "img",
+    width,
+    height: CHART_HEIGHT,
+    viewBox: `0 0 ${width} ${CHART_HEIGHT}`,
     "aria-label": `${title}: ${bins.length} bars, ${range}`,
   });
   for (const tick of ticks) {
@@ -86,30 +91,71 @@ function layerSection(rows) {
     const bins = binned(stack.layers, MAX_BARS);
     const name = stack.key || "layers";
     const chart = (title, valueOf, text) =>
-      figure(title, drawnToWidth((width) => barChart(`${title} of ${visible(name)}`, bins, valueOf, text, width)));
+      figure(
+        title,
+        drawnToWidth((width) => barChart(`${title} of ${visible(name)}`, bins, valueOf, text, width)),
+      );
     const head = ["Layer", "Weights", "Stored", "Bits per weight", "nMSE"];
     const body = bins.map(({ label, sums }) => [
-      label.replace(/^layers? /, ""), countText(sums.nWeights), bytesText(sums.nBytes), bitsText(sums.bits), errorText(sums.nmse),
+      label.replace(/^layers? /, ""),
+      countText(sums.nWeights),
+      bytesText(sums.nBytes),
+      bitsText(sums.bits),
+      errorText(sums.nmse),
     ]);
-    return element("div", { class: "stack" },
+    return element(
+      "div",
+      { class: "stack" },
       element("h3", {}, nameElement(name, { class: "name" }), ` · ${counted(stack.layers.length, "layer")}`),
-      element("div", { class: "pair" },
+      element(
+        "div",
+        { class: "pair" },
         chart("Stored bits per weight", (sums) => sums.bits, bitsText),
-        chart("Error (nMSE) of coded weights", (sums) => sums.nmse, errorText)),
-      element("details", {}, element("summary", {}, "As a table"), plainTable(head, body)));
+        chart("Error (nMSE) of coded weights", (sums) => sums.nmse, errorText),
+      ),
+      element("details", {}, element("summary", {}, "As a table"), plainTable(head, body)),
+    );
   });
   if (stacks.length > MAX_STACKS) {
-    parts.push(element("p", { class: "note" }, `${counted(stacks.length - MAX_STACKS, "smaller stack")} of layers not drawn.`));
+    parts.push(
+      element("p", { class: "note" }, `${counted(stacks.length - MAX_STACKS, "smaller stack")} of layers not drawn.`),
+    );
   }
   return section("layers", "By layer", parts);
 }
 
 /** A table whose first column is text and whose others are numbers. */
 function plainTable(head, body) {
-  const cell = (tag, idx, text) => element(tag, { class: idx > 0 ? "number" : null, scope: tag === "th" ? "col" : null }, text);
-  return element("div", { class: "scroll" }, element("table", {},
-    element("thead", {}, element("tr", {}, head.map((text, idx) => cell("th", idx, text)))),
-    element("tbody", {}, body.map((row) => element("tr", {}, row.map((text, idx) => cell("td", idx, text)))))));
+  const cell = (tag, idx, text) =>
+    element(tag, { class: idx > 0 ? "number" : null, scope: tag === "th" ? "col" : null }, text);
+  return element(
+    "div",
+    { class: "scroll" },
+    element(
+      "table",
+      {},
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          head.map((text, idx) => cell("th", idx, text)),
+        ),
+      ),
+      element(
+        "tbody",
+        {},
+        body.map((row) =>
+          element(
+            "tr",
+            {},
+            row.map((text, idx) => cell("td", idx, text)),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 const MAX_KINDS = 40;
@@ -120,18 +166,61 @@ function kindSection(rows) {
   const kinds = kindsOf(rows, MAX_KINDS);
   const maxOf = (valueOf) => kinds.reduce((max, kind) => Math.max(max, valueOf(kind.sums) ?? 0), 0);
   const [maxBits, maxNmse] = [maxOf((sums) => sums.bits), maxOf((sums) => sums.nmse)];
-  const bar = (value, max, text, coding) => element("td", { class: "number measured" }, element("span", {}, text(value)),
-    drawn("svg", { class: "inline", width: 110, height: 10, "aria-hidden": "true" },
-      drawn("rect", { class: "track", width: 110, height: 10, rx: 2 }),
-      value > 0 && max > 0 ? drawn("rect", { class: `bar ${coding}`, width: Math.max((110 * value) / max, 1), height: 10, rx: 2 }) : null));
-  const head = [["Kind of tensor", null], ["Tensors", "number"], ["Weights", "number"], ["Stored", "number"],
-    ["Bits per weight", "number"], ["nMSE", "number"]];
-  return section("kinds", "By kind of tensor", [element("div", { class: "scroll" }, element("table", { class: "kinds" },
-    element("thead", {}, element("tr", {}, head.map(([text, type]) => element("th", { scope: "col", class: type }, text)))),
-    element("tbody", {}, kinds.map(({ label, sums, rows: members }) => element("tr", {},
-      element("th", { scope: "row" }, nameElement(label, { class: "name" })),
-      element("td", { class: "number" }, grouped(sums.nTensors)),
-      element("td", { class: "number" }, countText(sums.nWeights)),
-      element("td", { class: "number" }, bytesText(sums.nBytes)),
-      bar(sums.bits, maxBits, bitsText, members[0].coding), bar(sums.nmse, maxNmse, errorText, "coded"))))))]);
+  const bar = (value, max, text, coding) =>
+    element(
+      "td",
+      { class: "number measured" },
+      element("span", {}, text(value)),
+      drawn(
+        "svg",
+        { class: "inline", width: 110, height: 10, "aria-hidden": "true" },
+        drawn("rect", { class: "track", width: 110, height: 10, rx: 2 }),
+        value > 0 && max > 0
+          ? drawn("rect", { class: `bar ${coding}`, width: Math.max((110 * value) / max, 1), height: 10, rx: 2 })
+          : null,
+      ),
+    );
+  const head = [
+    ["Kind of tensor", null],
+    ["Tensors", "number"],
+    ["Weights", "number"],
+    ["Stored", "number"],
+    ["Bits per weight", "number"],
+    ["nMSE", "number"],
+  ];
+  return section("kinds", "By kind of tensor", [
+    element(
+      "div",
+      { class: "scroll" },
+      element(
+        "table",
+        { class: "kinds" },
+        element(
+          "thead",
+          {},
+          element(
+            "tr",
+            {},
+            head.map(([text, type]) => element("th", { scope: "col", class: type }, text)),
+          ),
+        ),
+        element(
+          "tbody",
+          {},
+          kinds.map(({ label, sums, rows: members }) =>
+            element(
+              "tr",
+              {},
+              element("th", { scope: "row" }, nameElement(label, { class: "name" })),
+              element("td", { class: "number" }, grouped(sums.nTensors)),
+              element("td", { class: "number" }, countText(sums.nWeights)),
+              element("td", { class: "number" }, bytesText(sums.nBytes)),
+              bar(sums.bits, maxBits, bitsText, members[0].coding),
+              bar(sums.nmse, maxNmse, errorText, "coded"),
+            ),
+          ),
+        ),
+      ),
+    ),
+  ]);
 }

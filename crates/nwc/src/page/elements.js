@@ -76,11 +76,12 @@ function errorText(nmse) {
   return nmse >= 1e-4 && nmse < 100 ? nmse.toPrecision(3) : nmse.toExponential(2);
 }
 
-/** A part in percent; what is there is never 0 %. */
+/** A part in percent; what is there is never 0 %, and what is not all never 100 %. */
 function percentText(part, whole) {
   if (!(whole > 0) || part === 0) return "0\u00a0%";
   const percent = (100 * part) / whole;
-  return percent < 0.1 ? "<\u00a00.1\u00a0%" : `${percent.toFixed(1)}\u00a0%`;
+  if (percent < 0.1) return "<\u00a00.1\u00a0%";
+  return part < whole && percent >= 99.95 ? ">\u00a099.9\u00a0%" : `${percent.toFixed(1)}\u00a0%`;
 }
 
 /** `1 tensor`, `2 tensors`. */

@@ -69,7 +69,12 @@ class Sums {
 
 /** Tensors with where they are and how they are coded, in file order. */
 function rowsOf(inspection) {
-  return inspection.tensors.map((tensor, idx) => ({ idx, tensor, coding: codingOf(tensor), place: placeOf(tensor.name) }));
+  return inspection.tensors.map((tensor, idx) => ({
+    idx,
+    tensor,
+    coding: codingOf(tensor),
+    place: placeOf(tensor.name),
+  }));
 }
 
 /** Rows by a key, in the order of first appearance: `{key, rows, sums}`. */
@@ -93,7 +98,10 @@ function largest(groups, n, noun) {
   const sorted = [...groups].sort(byBytes);
   if (sorted.length <= n) return sorted;
   const rest = sorted.slice(n - 1);
-  const [merged] = groupedBy(rest.flatMap((group) => group.rows), () => "");
+  const [merged] = groupedBy(
+    rest.flatMap((group) => group.rows),
+    () => "",
+  );
   merged.label = `${grouped(rest.length)} other ${noun}`;
   return [...sorted.slice(0, n - 1), merged];
 }

@@ -10,7 +10,11 @@ const COLUMNS = [
   { title: "Name", key: (t) => t.name, cell: (t) => nameElement(t.name, { class: "name" }) },
   { title: "Dtype", key: (t) => t.dtype, cell: (t) => t.dtype },
   { title: "Shape", key: (t) => t.n_weights, cell: (t) => shapeText(t.shape), isNumber: true },
-  { title: "Coding", key: (t) => t.coding, cell: (t) => element("span", { title: t.codec ?? null }, visible(t.coding)) },
+  {
+    title: "Coding",
+    key: (t) => t.coding,
+    cell: (t) => element("span", { title: t.codec ?? null }, visible(t.coding)),
+  },
   { title: "Bits per weight", key: (t) => t.bpw, cell: (t) => bitsText(t.bpw), isNumber: true },
   { title: "nMSE", key: (t) => t.nmse ?? -1, cell: (t) => errorText(t.nmse), isNumber: true },
   { title: "Bytes", key: (t) => t.n_bytes, cell: (t) => grouped(t.n_bytes), isNumber: true },
@@ -43,8 +47,12 @@ function tableSection(rows) {
   const state = { text: "", coding: "", column: null, isDown: false, n: ROWS_AT_ONCE };
   const input = element("input", { type: "search", id: "nwc-filter", autocomplete: "off", spellcheck: "false" });
   const kinds = Object.entries(CODINGS).filter(([coding]) => rows.some((row) => row.coding === coding));
-  const select = element("select", { id: "nwc-coding" }, element("option", { value: "" }, "all"),
-    kinds.map(([coding, label]) => element("option", { value: coding }, label)));
+  const select = element(
+    "select",
+    { id: "nwc-coding" },
+    element("option", { value: "" }, "all"),
+    kinds.map(([coding, label]) => element("option", { value: coding }, label)),
+  );
   const status = element("p", { class: "note", role: "status" });
   const body = element("tbody");
   const more = element("button", { type: "button", class: "more" });
@@ -57,8 +65,15 @@ function tableSection(rows) {
   function update() {
     const kept = chosen(rows, state);
     const shown = kept.slice(0, state.n);
-    body.replaceChildren(...shown.map(({ tensor, coding }) => element("tr", { class: coding },
-      COLUMNS.map(({ cell, isNumber }) => element("td", { class: isNumber ? "number" : null }, cell(tensor))))));
+    body.replaceChildren(
+      ...shown.map(({ tensor, coding }) =>
+        element(
+          "tr",
+          { class: coding },
+          COLUMNS.map(({ cell, isNumber }) => element("td", { class: isNumber ? "number" : null }, cell(tensor))),
+        ),
+      ),
+    );
     heads.forEach((head, idx) => {
       if (idx === state.column) head.setAttribute("aria-sort", state.isDown ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
@@ -66,7 +81,10 @@ function tableSection(rows) {
     const sums = new Sums();
     kept.forEach((row) => sums.add(row));
     const bits = sums.bits === null ? "" : `, ${bitsText(sums.bits)} bits per weight`;
-    const number = kept.length === rows.length ? counted(rows.length, "tensor") : `${grouped(kept.length)} of ${counted(rows.length, "tensor")}`;
+    const number =
+      kept.length === rows.length
+        ? counted(rows.length, "tensor")
+        : `${grouped(kept.length)} of ${counted(rows.length, "tensor")}`;
     status.textContent = `${number}, ${bytesText(sums.nBytes)}${bits}`;
     const left = kept.length - shown.length;
     more.hidden = left <= 0;
@@ -95,11 +113,20 @@ function tableSection(rows) {
   });
   update();
   const node = section("tensors", "All tensors", [
-    element("div", { class: "controls" },
-      element("label", { for: "nwc-filter" }, "Filter"), input,
-      element("label", { for: "nwc-coding" }, "Coding"), select, status),
-    element("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "All tensors" },
-      element("table", { class: "tensors" }, element("thead", {}, element("tr", {}, heads)), body)),
+    element(
+      "div",
+      { class: "controls" },
+      element("label", { for: "nwc-filter" }, "Filter"),
+      input,
+      element("label", { for: "nwc-coding" }, "Coding"),
+      select,
+      status,
+    ),
+    element(
+      "div",
+      { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "All tensors" },
+      element("table", { class: "tensors" }, element("thead", {}, element("tr", {}, heads)), body),
+    ),
     more,
   ]);
   const pick = (name) => {

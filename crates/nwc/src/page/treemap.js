@@ -28,7 +28,10 @@ function squarified(weights, { x, y, w, h }) {
     let worst = Infinity;
     while (end < weights.length) {
       const next = sum + weights[end] * scale;
-      const ratio = Math.max((side * side * weights[at] * scale) / next ** 2, next ** 2 / (side * side * weights[end] * scale));
+      const ratio = Math.max(
+        (side * side * weights[at] * scale) / next ** 2,
+        next ** 2 / (side * side * weights[end] * scale),
+      );
       if (!(ratio <= worst)) break;
       worst = ratio;
       sum = next;
@@ -65,8 +68,14 @@ function leavesOf(group, minBytes) {
       last.label = `${counted(last.n, "small tensor")} of ${visible(group.label)}`;
     } else {
       const isSmall = row.tensor.n_bytes < minBytes;
-      leaves.push({ label: visible(row.tensor.name), name: row.tensor.name, row, coding: row.coding,
-        nBytes: row.tensor.n_bytes, n: isSmall ? 1 : 0 });
+      leaves.push({
+        label: visible(row.tensor.name),
+        name: row.tensor.name,
+        row,
+        coding: row.coding,
+        nBytes: row.tensor.n_bytes,
+        n: isSmall ? 1 : 0,
+      });
     }
   }
   return leaves.sort((a, b) => b.nBytes - a.nBytes);
@@ -77,19 +86,38 @@ function treemap(groups, width, pick) {
   const height = Math.round(Math.min(Math.max(width * 0.46, 260), 480));
   const total = groups.reduce((sum, group) => sum + group.nBytes, 0);
   const svg = drawn("svg", {
-    class: "chart treemap", role: "img", width, height, viewBox: `0 0 ${width} ${height}`,
+    class: "chart treemap",
+    role: "img",
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
     "aria-label": `Treemap of ${bytesText(total)} by kind of tensor; the tables below have the same figures`,
   });
   const minBytes = (MIN_AREA * total) / (width * height);
-  const places = squarified(groups.map((group) => group.nBytes), { x: 0, y: 0, w: width, h: height });
+  const places = squarified(
+    groups.map((group) => group.nBytes),
+    { x: 0, y: 0, w: width, h: height },
+  );
   groups.forEach((group, idx) => {
     const leaves = group.leaves ?? leavesOf(group, minBytes);
     const inner = inset(places[idx], 1);
-    squarified(leaves.map((leaf) => leaf.nBytes), inner).forEach((place, leafIdx) => {
+    squarified(
+      leaves.map((leaf) => leaf.nBytes),
+      inner,
+    ).forEach((place, leafIdx) => {
       const leaf = leaves[leafIdx];
       const { x, y, w, h } = inset(place, Math.min(0.5, place.w / 8, place.h / 8));
-      const rect = drawn("rect", { class: `leaf ${leaf.coding}`, x, y, width: w, height: h },
-        drawn("title", {}, [leaf.label, bytesText(leaf.nBytes), percentText(leaf.nBytes, total), leafText(leaf)].filter(Boolean).join("\n")));
+      const rect = drawn(
+        "rect",
+        { class: `leaf ${leaf.coding}`, x, y, width: w, height: h },
+        drawn(
+          "title",
+          {},
+          [leaf.label, bytesText(leaf.nBytes), percentText(leaf.nBytes, total), leafText(leaf)]
+            .filter(Boolean)
+            .join("\n"),
+        ),
+      );
       if (leaf.name !== undefined && leaf.n < 2) {
         rect.classList.add("picks");
         rect.addEventListener("click", () => pick(leaf.name));
@@ -122,10 +150,16 @@ function labelOf(group, coding, { x, y, w, h }, total) {
 
 /** The groups of the treemap: kinds, codecs, headers; largest first. */
 function treemapGroups(rows, totals) {
-  const kinds = kindsOf(rows.filter((row) => row.coding !== "tied" && row.tensor.n_bytes > 0), MAX_GROUPS);
+  const kinds = kindsOf(
+    rows.filter((row) => row.coding !== "tied" && row.tensor.n_bytes > 0),
+    MAX_GROUPS,
+  );
   const groups = kinds.map((kind) => ({ label: kind.label, rows: kind.rows, nBytes: kind.sums.nBytes }));
   const { codecs, headers } = overheadOf(totals);
-  for (const [label, nBytes] of [["codecs", codecs], ["headers and index", headers]]) {
+  for (const [label, nBytes] of [
+    ["codecs", codecs],
+    ["headers and index", headers],
+  ]) {
     if (nBytes > 0) groups.push({ label, nBytes, leaves: [{ label, nBytes, coding: "overhead" }] });
   }
   return groups.sort((a, b) => b.nBytes - a.nBytes);
@@ -135,14 +169,33 @@ function treemapGroups(rows, totals) {
 function bytesSection(rows, totals, pick) {
   const sumOf = (coding) => rows.reduce((sum, row) => sum + (row.coding === coding ? row.tensor.n_bytes : 0), 0);
   const { codecs, headers } = overheadOf(totals);
-  const parts = [["coded", CODINGS.coded, sumOf("coded")], ["packed", CODINGS.packed, sumOf("packed")],
-    ["kept", CODINGS.kept, sumOf("kept")], ["overhead", "codecs, headers, index", codecs + headers],
+  const parts = [
+    ["coded", CODINGS.coded, sumOf("coded")],
+    ["packed", CODINGS.packed, sumOf("packed")],
+    ["kept", CODINGS.kept, sumOf("kept")],
+    ["overhead", "codecs, headers, index", codecs + headers],
   ].filter(([, , nBytes]) => nBytes > 0);
   const total = parts.reduce((sum, [, , nBytes]) => sum + nBytes, 0);
   if (total === 0) return null;
-  const legend = element("ul", { class: "legend" }, parts.map(([coding, label, nBytes]) => element("li", {},
-    drawn("svg", { width: 12, height: 12, "aria-hidden": "true" }, drawn("rect", { class: `leaf ${coding}`, width: 12, height: 12, rx: 2 })),
-    element("span", {}, label), element("b", {}, bytesText(nBytes)), element("span", { class: "note" }, percentText(nBytes, total)))));
+  const legend = element(
+    "ul",
+    { class: "legend" },
+    parts.map(([coding, label, nBytes]) =>
+      element(
+        "li",
+        {},
+        drawn(
+          "svg",
+          { width: 12, height: 12, "aria-hidden": "true" },
+          drawn("rect", { class: `leaf ${coding}`, width: 12, height: 12, rx: 2 }),
+        ),
+        element("span", {}, label),
+        element("b", {}, bytesText(nBytes)),
+        element("span", { class: "note" }, percentText(nBytes, total)),
+      ),
+    ),
+  );
+  if (rows.length === 0) return section("bytes", "Where the bytes are", [legend]);
   const groups = treemapGroups(rows, totals);
   return section("bytes", "Where the bytes are", [legend, drawnToWidth((width) => treemap(groups, width, pick))]);
 }
