@@ -305,7 +305,7 @@ function drawnToWidth(draw) {
       place.replaceChildren(draw(width));
     }
   };
-  if (typeof ResizeObserver === "function") new ResizeObserver(update).observe(place);
+  if (typeof ResizeObserver === "function") new ResizeObserver(() => requestAnimationFrame(update)).observe(place);
   requestAnimationFrame(update);
   return place;
 }

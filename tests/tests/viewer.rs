@@ -241,6 +241,53 @@ fn the_page_of_inspect() {
     );
 }
 
+#[test]
+fn the_table_is_sorted_and_filtered() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let dir = checkpoints();
+    let inspection = nwc::inspect(dir.path().join("sharded")).unwrap();
+    let path = dir.path().join("page.html");
+    let rows_after = |script: &str| {
+        let last = format!("<script>{script}</script></body>");
+        let page = inspection.to_html("model").replace("</body>", &last);
+        fs::write(&path, page).unwrap();
+        let dom = browser.dom(&format!("file://{}", path.display()));
+        let table = between(&dom, "class=\"tensors\"", "</table>").to_owned();
+        let rows = between(&table, "<tbody>", "</tbody>").split("<tr").skip(1);
+        let name = |row: &str| unescaped(between(row, "<bdi class=\"name\">", "</bdi>"));
+        (rows.map(name).collect::<Vec<_>>(), table)
+    };
+    let click = "document.querySelectorAll('.tensors th button')[6].click();";
+    let mut by_bytes: Vec<_> = inspection.tensors.iter().collect();
+    by_bytes.sort_by_key(|tensor| tensor.n_bytes);
+    let (down, table) = rows_after(click);
+    assert_eq!(down.len(), by_bytes.len());
+    assert_eq!(down[0], by_bytes[by_bytes.len() - 1].name);
+    assert!(table.contains("aria-sort=\"descending\""));
+    let (up, table) = rows_after(&click.repeat(2));
+    assert_eq!(up[up.len() - 1], by_bytes[by_bytes.len() - 1].name);
+    assert!(table.contains("aria-sort=\"ascending\""));
+    let filter = |id: &str, value: &str, event: &str| {
+        format!(
+            "document.getElementById('{id}').value = '{value}';\
+             document.getElementById('{id}').dispatchEvent(new Event('{event}'));"
+        )
+    };
+    let (found, _) = rows_after(&filter("nwc-filter", "MLP bf16", "input"));
+    assert!(
+        !found.is_empty() && found.iter().all(|name| name.contains("mlp")),
+        "{found:?}"
+    );
+    let (found, _) = rows_after(&filter("nwc-coding", "kept", "change"));
+    let kept = inspection
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.coding == "lossless");
+    assert_eq!(found.len(), kept.count());
+}
+
 /// That the page was drawn, and that no name became markup.
 #[track_caller]
 fn assert_drawn(dom: &str, headings: &[&str]) {

@@ -59,10 +59,15 @@ def test_names_are_no_markup(tmp_path):
     folder.mkdir()
     write_safetensors(folder / "model.safetensors", {name: ("F32", numpy.ones((2, 3), numpy.float32))})
     nwc.compress(folder, tmp_path / "<i>\"'&", lambda_=300, progress=False)
-    page, frame = framed(nwc.inspect(tmp_path / "<i>\"'&")._repr_html_())
+    report = nwc.inspect(tmp_path / "<i>\"'&")
+    page, frame = framed(report._repr_html_())
     assert frame["title"] == "<i>\"'&"
     assert [tag for tag, _ in page.tags].count("script") == 2
     assert json.loads(page.scripts[0])["inspection"]["tensors"][0]["name"] == name
+    report.title = "</title>" + name
+    page, frame = framed(report._repr_html_())
+    assert frame["title"] == report.title
+    assert [tag for tag, _ in page.tags].count("script") == 2
 
 
 def test_what_is_no_inspection_is_refused(compressed):
