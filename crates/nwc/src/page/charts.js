@@ -113,6 +113,7 @@ function layerSection(rows) {
         chart("Stored bits per weight", (sums) => sums.bits, bitsText),
         chart("Error (nMSE) of coded weights", (sums) => sums.nmse, errorText),
       ),
+      heatmaps(stack, bins),
       element("details", {}, element("summary", {}, "As a table"), plainTable(head, body)),
     );
   });

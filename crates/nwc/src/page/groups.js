@@ -123,7 +123,7 @@ function stacksOf(rows) {
   return stacks.filter((stack) => stack.layers.length > 1).sort(byBytes);
 }
 
-/** Neighbouring layers taken together, so that there are `n` at most: `{label, sums}`. */
+/** Neighbouring layers taken together, so that there are `n` at most. */
 function binned(layers, n) {
   const size = Math.ceil(layers.length / n);
   const bins = [];
@@ -132,7 +132,12 @@ function binned(layers, n) {
     const sums = new Sums();
     part.forEach((layer) => layer.rows.forEach((row) => sums.add(row)));
     const [first, last] = [part[0].key, part[part.length - 1].key];
-    bins.push({ label: first === last ? `layer ${first}` : `layers ${first} to ${last}`, first, sums });
+    bins.push({
+      label: first === last ? `layer ${first}` : `layers ${first} to ${last}`,
+      first,
+      sums,
+      layers: part.map((layer) => layer.key),
+    });
   }
   return bins;
 }

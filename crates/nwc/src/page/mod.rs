@@ -11,10 +11,11 @@ use crate::report::Inspection;
 /// How the page looks.
 const STYLE: &str = include_str!("page.css");
 /// How it is drawn, in the order in which the parts use one another.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
     include_str!("elements.js"),
     include_str!("groups.js"),
     include_str!("charts.js"),
+    include_str!("heatmap.js"),
     include_str!("treemap.js"),
     include_str!("table.js"),
     include_str!("page.js"),
