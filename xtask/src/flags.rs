@@ -31,6 +31,8 @@ pub(crate) enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Put together the viewer, viewer/, from its sources and the page that `inspect --html` writes.
+    Viewer,
     /// Show the whole method on a real model, in half an hour, and write the report; --quick goes without LibTorch.
     Reproduce(LabFlags),
     /// Measure what each part of the method is worth in KL divergence, beside other quantisers.

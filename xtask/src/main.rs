@@ -7,6 +7,7 @@ mod flags;
 mod lab;
 mod test;
 mod tidy;
+mod viewer;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Fixtures { check: true } => fixtures::check(),
         Command::Fixtures { check: false } => fixtures::update(),
+        Command::Viewer => viewer::run(),
         Command::Reproduce(flags) => lab::run("reproduce", &flags.arguments),
         Command::Quality(flags) => lab::run("quality", &flags.arguments),
         Command::Peers(flags) => lab::run("peers", &flags.arguments),

@@ -199,3 +199,14 @@ pub(crate) fn inspect(py: Python<'_>, path: PathBuf) -> PyResult<String> {
     let report = py.detach(|| nwc::inspect(path).and_then(|report| json(&report)));
     report.map_err(|e| raise(py, &e))
 }
+
+/// The page of an inspection, which `json` is, under the heading `title`.
+#[pyfunction]
+pub(crate) fn inspection_page(py: Python<'_>, title: &str, json: &str) -> PyResult<String> {
+    let read = serde_json::from_str::<nwc::Inspection>(json);
+    let inspection = read.map_err(|source| {
+        let path = "the inspection".into();
+        raise(py, &nwc::Error::Json { path, source })
+    })?;
+    Ok(py.detach(|| inspection.to_html(title)))
+}

@@ -41,5 +41,6 @@ fn _nwc(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(job::verify, m)?)?;
     m.add_function(wrap_pyfunction!(job::fingerprint, m)?)?;
     m.add_function(wrap_pyfunction!(job::inspect, m)?)?;
+    m.add_function(wrap_pyfunction!(job::inspection_page, m)?)?;
     Ok(())
 }

@@ -105,6 +105,7 @@ fn help_of_every_command() {
         "train",
         "calibrate",
         "eval",
+        "man",
     ];
     let pages: Vec<String> = commands
         .iter()
@@ -273,6 +274,42 @@ fn matrices_without_any_spread() {
             case.ok(&["-q", "verify", &packed]);
         }
     }
+}
+
+#[test]
+fn a_page_to_look_at() {
+    let case = Case::new();
+    case.ok(&["-q", "compress", "model", "packed", "--payload-bpw", "6"]);
+    let said = case.ok(&["inspect", "packed", "--html", "page.html"]);
+    assert!(said.contains("bpw_total"), "{said}");
+    let page = fs::read_to_string(case.path("page.html")).unwrap();
+    assert!(page.contains("<title>packed · nwc</title>"), "{page}");
+    let (_, data) = page.split_once("id=\"nwc-data\">").unwrap();
+    let (data, _) = data.split_once("</script>").unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    let json: Value = serde_json::from_str(&case.ok(&["inspect", "packed", "--json"])).unwrap();
+    assert_eq!(data["inspection"], json);
+    assert!(json["files"]["config.json"].is_string(), "{json}");
+    let said = case.fails(2, &["inspect", "packed", "--html", "nowhere/page.html"]);
+    assert!(said.contains("nowhere/page.html"), "{said}");
+    let said = case.misused(&["inspect", "packed", "--html", "page.html", "--json"]);
+    assert!(said.contains("--html") && said.contains("--json"), "{said}");
+}
+
+#[test]
+fn man_pages_of_every_command() {
+    let case = Case::new();
+    assert!(case.ok(&["man"]).contains(".TH nwc-cli 1"));
+    assert_eq!(case.ok(&["man", "pages/man1"]), "");
+    let page = |name: &str| fs::read_to_string(case.path("pages/man1").join(name)).unwrap();
+    assert!(page("nwc-cli.1").contains("nwc\\-cli\\-compress(1)"));
+    let compress = page("nwc-cli-compress.1");
+    for part in [".TH nwc-cli-compress 1", "\\-\\-bpw", "\\-\\-quiet"] {
+        assert!(compress.contains(part), "{part} in {compress}");
+    }
+    assert!(!case.path("pages/man1/nwc-cli-generate.1").exists());
+    let said = case.fails(2, &["man", "model/config.json"]);
+    assert!(said.contains("model/config.json"), "{said}");
 }
 
 #[test]

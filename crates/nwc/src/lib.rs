@@ -29,6 +29,7 @@ mod error;
 mod family;
 mod folder;
 mod options;
+mod page;
 mod planes;
 mod report;
 mod role;

@@ -1,13 +1,15 @@
 //! What a compressed checkpoint holds and what it costs: the tables that `inspect` and reports show.
 
+use std::collections::BTreeMap;
+
 use nwc_format::{Coding, ROLE_PAYLOAD, ShardMetadata, TensorRecord};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::family::NMSE_NORMALIZED;
 use crate::role::Role;
 
 /// One tensor of a compressed checkpoint.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TensorSummary {
     /// Name in the checkpoint.
     pub name: String,
@@ -36,7 +38,7 @@ pub struct TensorSummary {
 }
 
 /// Sums over a checkpoint; payload, total and estimated rates are told apart.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Parameters of the checkpoint, tied ones once.
     pub n_params: u64,
@@ -69,7 +71,7 @@ pub struct Totals {
 }
 
 /// Everything `inspect` knows.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Inspection {
     /// Version of the container.
     pub format_version: u32,
@@ -79,6 +81,12 @@ pub struct Inspection {
     pub fingerprint: String,
     /// A row per tensor, in file order.
     pub tensors: Vec<TensorSummary>,
+    /// The other files of the original folder, by path, with the BLAKE3 digest of each as it was there.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// How the checkpoint came about, as far as that was noted.
+    #[serde(default)]
+    pub provenance: BTreeMap<String, String>,
     /// Sums.
     pub totals: Totals,
 }
@@ -92,12 +100,16 @@ impl Inspection {
         let mut sums = Sums::default();
         let mut codec_bytes = 0;
         let mut head = (0, String::new(), String::new());
+        let (mut files, mut provenance) = (BTreeMap::new(), BTreeMap::new());
         for shard in shards {
             head = (
                 shard.version,
                 shard.generator.clone(),
                 shard.fingerprint.to_string(),
             );
+            let carried = shard.files.iter();
+            files.extend(carried.map(|(path, digest)| (path.clone(), digest.to_string())));
+            provenance.extend(shard.provenance.clone());
             codec_bytes += shard.codecs.iter().map(|c| c.bytes).sum::<u64>();
             for record in &shard.tensors {
                 let summary = summarize(record);
@@ -110,6 +122,8 @@ impl Inspection {
             generator: head.1,
             fingerprint: head.2,
             tensors,
+            files,
+            provenance,
             totals: sums.totals(codec_bytes, total_bytes),
         }
     }

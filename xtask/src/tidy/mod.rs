@@ -9,6 +9,8 @@ mod sources;
 use anyhow::{Result, bail};
 use xtask::{fixtures, workspace};
 
+use crate::viewer;
+
 /// `cargo xtask tidy`: prints every problem, and fails where there is one.
 pub(crate) fn run() -> Result<()> {
     let root = workspace::root();
@@ -16,6 +18,7 @@ pub(crate) fn run() -> Result<()> {
     problems.extend(modules::problems(&root)?);
     problems.extend(sources::problems(&root)?);
     problems.extend(documents::problems(&root)?);
+    problems.extend(viewer::problems(&root)?);
     problems.extend(fixtures::problems(&root)?);
     problems.extend(licences::problems()?);
     for problem in &problems {

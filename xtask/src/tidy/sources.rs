@@ -11,7 +11,7 @@ use xtask::workspace;
 const MAX_LINES: usize = 500;
 
 /// Extensions of files that are text and written here.
-const TEXT: [&str; 5] = ["rs", "toml", "md", "json", "yml"];
+const TEXT: [&str; 8] = ["rs", "toml", "md", "json", "yml", "js", "css", "html"];
 
 /// Macros that mean that something is not done. In two pieces, so that this file does not hold them.
 const UNFINISHED: [&str; 2] = [concat!("todo", "!"), concat!("unimplemented", "!")];

@@ -10,14 +10,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from . import _nwc
 from ._checkpoint import Checkpoint, load_file, safe_open
-from ._jobs import Progress, finish
+from ._inspection import Inspection, read_inspection
+from ._jobs import Progress, finish, finish_text
 from ._nwc import PRETRAINED_LAMBDAS, __version__
 from .errors import *  # noqa: F403
 from .errors import NwcError
@@ -49,7 +49,7 @@ def compress(
     verify: bool = False,
     dry_run: bool = False,
     progress: Progress = None,
-) -> dict[str, Any]:
+) -> Inspection:
     """Compresses the checkpoint folder ``model`` into the new folder ``out``, which appears whole or not at all.
 
     The rate, at most one of:
@@ -80,7 +80,7 @@ def compress(
         "embedding_bits": embedding_bits, "keep": _names("keep", keep), "code": _names("code", code),
         "dequantize": dequantize, "preset": preset, "non_finite": non_finite, "verify": verify, "dry_run": dry_run,
     }
-    return finish(_nwc.compress(model, out, args, threads), progress)
+    return read_inspection(finish_text(_nwc.compress(model, out, args, threads), progress), out)
 
 
 def _names(argument: str, patterns: Sequence[str]) -> list[str]:
@@ -111,13 +111,14 @@ def verify(
     return finish(_nwc.verify(path, against, threads), progress)
 
 
-def inspect(path: Path) -> dict[str, Any]:
+def inspect(path: Path) -> Inspection:
     """What the compressed folder ``path`` holds, from its headers alone.
 
-    Keys: ``format_version``, ``generator``, ``fingerprint``, ``tensors`` (a dict each with name, shape, dtype, coding,
-    bytes, bits a weight as ``bpw``, error as ``nmse``) and ``totals``. Raises :class:`NwcError`.
+    A dict that a notebook shows as a page, see :class:`Inspection`. Keys: ``format_version``, ``generator``,
+    ``fingerprint``, ``tensors`` (a dict each with name, shape, dtype, coding, bytes, bits a weight as ``bpw``, error as
+    ``nmse``), ``files`` (digest by path), ``provenance`` and ``totals``. Raises :class:`NwcError`.
     """
-    return json.loads(_nwc.inspect(path))
+    return read_inspection(_nwc.inspect(path), path)
 
 
 def fingerprint(path: Path) -> str:

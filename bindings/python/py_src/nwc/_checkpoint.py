@@ -11,6 +11,7 @@ from typing import Any
 
 from . import _nwc
 from ._arrays import check_framework, to_array
+from ._inspection import read_inspection
 from .errors import NoSuchTensorError, NotACheckpointError
 
 
@@ -53,6 +54,10 @@ class Checkpoint(_nwc.Checkpoint):
     def __repr__(self) -> str:
         kind = "compressed" if self.is_compressed else "plain"
         return f"Checkpoint({str(self.path)!r}, {kind}, {len(self.names())} tensors)"
+
+    def _repr_html_(self) -> str | None:
+        # A notebook shows what it is told by __repr__ where this is None.
+        return read_inspection(_nwc.inspect(self.path), self.path)._repr_html_() if self.is_compressed else None
 
 
 def is_compressed_file(path: str | os.PathLike) -> bool:

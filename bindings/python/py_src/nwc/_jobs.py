@@ -18,7 +18,12 @@ _stopping: list[Job] = []
 
 
 def finish(job: Job, progress: Progress = None) -> Any:
-    """Waits for ``job`` and returns its result; on any exception meanwhile the job is stopped."""
+    """Waits for ``job`` and returns its result, read from JSON; on any exception meanwhile the job is stopped."""
+    return json.loads(finish_text(job, progress))
+
+
+def finish_text(job: Job, progress: Progress = None) -> str:
+    """As :func:`finish`, with the result as the JSON text that it is."""
     with _reporter(progress) as report:
         try:
             while not job.wait(0.05):
@@ -32,7 +37,7 @@ def finish(job: Job, progress: Progress = None) -> Any:
             if not _wait(job, 0.8 if isinstance(error, KeyboardInterrupt) else 60.0):
                 _stopping.append(job)
             raise
-    return json.loads(job.result())
+    return job.result()
 
 
 def _wait(job: Job, seconds: float) -> bool:

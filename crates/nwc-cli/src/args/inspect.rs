@@ -12,4 +12,8 @@ pub struct InspectArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
+    /// Write a page with charts, a treemap of the bytes and a sortable table to FILE, and print the totals; the page
+    /// needs no other file
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub html: Option<PathBuf>,
 }

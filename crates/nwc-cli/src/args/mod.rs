@@ -10,6 +10,8 @@ mod parse;
 mod train;
 mod verify;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 pub(crate) use calibrate::CalibrateArgs;
@@ -66,6 +68,11 @@ pub enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write a man page of each command
+    Man {
+        /// Folder for the pages, created where it is missing; without it, the program's own page is printed
+        dir: Option<PathBuf>,
     },
 }
 

@@ -1,6 +1,7 @@
 //! `inspect`.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use nwc::{Inspection, TensorSummary, Totals};
 
@@ -9,12 +10,23 @@ use crate::outcome::{Outcome, print};
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<Outcome> {
     let inspection = nwc::inspect(&args.dir)?;
-    if args.json {
+    if let Some(file) = &args.html {
+        let page = inspection.to_html(&title(&args.dir));
+        nwc::write_file(file, page.as_bytes())?;
+        print(&summary(&inspection.totals))?;
+    } else if args.json {
         print(&(serde_json::to_string_pretty(&inspection)? + "\n"))?;
     } else {
         print(&table(&inspection))?;
     }
     Ok(Outcome::Done)
+}
+
+/// The folder's own name, also where it is given as `.`.
+fn title(dir: &Path) -> String {
+    let absolute = dir.canonicalize();
+    let named = absolute.as_deref().unwrap_or(dir).file_name();
+    named.unwrap_or(dir.as_os_str()).to_string_lossy().into()
 }
 
 /// A row per tensor, then the totals.

@@ -3,6 +3,7 @@
 mod compress;
 mod decompress;
 mod inspect;
+mod man;
 #[cfg(feature = "torch")]
 mod torch;
 mod verify;
@@ -42,6 +43,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             print(&String::from_utf8_lossy(&script))?;
             Ok(Outcome::Done)
         }
+        Command::Man { dir } => man::run(dir.as_deref()),
     }
 }
 

@@ -1,0 +1,120 @@
+// The viewer's own part: a folder that is dropped or chosen, or an address.
+
+/** The files at the top of a dropped folder, or the dropped files; with the folder's name. */
+async function droppedFiles(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const folder = entries.find((entry) => entry.isDirectory);
+  const title = folder?.name ?? "Dropped files";
+  const files = new Map();
+  const fileOf = (entry) => new Promise((done, failed) => entry.file(done, failed));
+  let found = entries;
+  if (folder) {
+    const reader = folder.createReader();
+    found = [];
+    // A reader gives some entries a call, and none when it is done.
+    for (;;) {
+      const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+      if (some.length === 0) break;
+      found.push(...some);
+    }
+  }
+  for (const entry of found) if (entry.isFile) files.set(entry.name, await fileOf(entry));
+  return { title, files };
+}
+
+/** The files at the top of a chosen folder, with the folder's name. */
+function chosenFiles(list) {
+  const files = new Map();
+  let title = "Chosen files";
+  for (const file of list) {
+    const parts = file.webkitRelativePath.split("/");
+    if (parts.length === 2) title = parts[0];
+    if (parts.length <= 2) files.set(file.name, file);
+  }
+  return { title, files };
+}
+
+function startViewer() {
+  const at = (id) => document.getElementById(id);
+  const [place, status, address] = [at("nwc-page"), at("nwc-status"), at("nwc-address")];
+  let latest = 0;
+
+  async function show(title, sourceOf) {
+    latest += 1;
+    const own = latest;
+    const say = (text, isError = false) => {
+      if (own !== latest) return;
+      status.textContent = text;
+      status.classList.toggle("error", isError);
+    };
+    say("Reading");
+    place.replaceChildren();
+    try {
+      const inspection = await inspect(await sourceOf(), say);
+      if (own !== latest) return;
+      showInspection(place, title(), inspection);
+      document.title = `${visible(title())} · nwc`;
+      say("");
+    } catch (error) {
+      say(error instanceof ViewerError ? error.message : `This cannot be shown: ${error.message}`, true);
+    }
+  }
+
+  function showFiles(get) {
+    let title = "";
+    return show(
+      () => title,
+      async () => {
+        const found = await get();
+        title = found.title;
+        return fileSource(found.files);
+      },
+    );
+  }
+
+  function showAddress(text) {
+    let title = "";
+    return show(
+      () => title,
+      async () => {
+        const folder = folderAddress(text);
+        const parts = folder.pathname.split("/").filter((part) => part && part !== "resolve" && part !== "main");
+        title =
+          parts
+            .map((part) => decodeURIComponent(part))
+            .slice(-2)
+            .join("/") || folder.host;
+        return urlSource(folder);
+      },
+    );
+  }
+
+  at("nwc-folder").addEventListener("change", (event) => showFiles(async () => chosenFiles(event.target.files)));
+  at("nwc-open").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (address.value.trim()) showAddress(address.value.trim());
+  });
+  const over = (isOver) => document.body.classList.toggle("over", isOver);
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    over(true);
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget === null && over(false));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    // The list of what was dropped is empty once this handler has returned: it is asked for at once.
+    const found = droppedFiles(event.dataTransfer);
+    showFiles(() => found);
+  });
+  const asked = new URLSearchParams(location.search).get("url");
+  if (asked) {
+    address.value = asked;
+    showAddress(asked);
+  }
+}
+
+if (typeof document !== "undefined" && document.getElementById("nwc-open") !== null) startViewer();
+
+/** For tests, and for pages that show checkpoints of their own. */
+globalThis.nwcViewer = { inspect, fileSource, urlSource, showInspection };
