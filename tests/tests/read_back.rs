@@ -112,6 +112,40 @@ fn a_sound_folder_is_no_further_from_the_original_than_recorded() {
     }
 }
 
+/// What recovery tuned differs from the original and is no damage; a folder without recovery has no such excuse.
+#[test]
+fn tuned_tensors_are_counted_and_not_called_damaged() {
+    const NORM: &str = "model.layers.0.input_layernorm.weight";
+    for (family, codec) in fixture_codecs() {
+        let dir = tempfile::tempdir().unwrap();
+        let original = original(dir.path());
+        let out = dir.path().join("packed");
+        let mut tune = |_: &nwc::LinearCoder<'_>| {
+            Ok(nwc::Recovered {
+                values: [(NORM.to_owned(), vec![0.5; 64])].into(),
+                ..Default::default()
+            })
+        };
+        let options = CompressOptions::new(codec);
+        nwc::compress_recovered(&original, &out, &options, &mut tune, &NoProgress).unwrap();
+        let decode = DecodeOptions::default();
+        let found = nwc::verify_against(&out, &original, &decode, &NoProgress).unwrap();
+        assert!(found.failures.is_empty(), "{family}: {:?}", found.failures);
+        assert_eq!(found.n_tuned, 1, "{family}");
+        let shard = out.join(SHARD);
+        rewrite_table(&shard, |table| {
+            let provenance = table["provenance"].as_object_mut().unwrap();
+            assert!(provenance.remove("recovery").is_some(), "{family}");
+        });
+        let found = nwc::verify_against(&out, &original, &decode, &NoProgress).unwrap();
+        let failures: Vec<String> = found.failures.iter().map(|e| e.to_string()).collect();
+        assert!(
+            failures.len() == 1 && failures[0].contains(NORM),
+            "{family}: {failures:?}"
+        );
+    }
+}
+
 #[test]
 fn another_model_is_refused() {
     for (family, codec) in fixture_codecs() {
@@ -132,23 +166,19 @@ fn another_model_is_refused() {
     }
 }
 
-/// Rewrites the table's entry of the first tensor that `change` changes.
-fn rewrite_table(shard: &Path, change: impl Fn(&mut serde_json::Value) -> bool) -> String {
+/// Rewrites the table, its digest mended.
+fn rewrite_table(shard: &Path, change: impl FnOnce(&mut serde_json::Value)) {
     let bytes = fs::read(shard).unwrap();
     let (length, rest) = bytes.split_first_chunk().unwrap();
     let (json, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
     let mut header: serde_json::Value = serde_json::from_slice(json).unwrap();
     let table = header["__metadata__"]["nwc"].as_str().unwrap();
     let mut table: serde_json::Value = serde_json::from_str(table).unwrap();
-    let records = table["tensors"].as_array_mut().unwrap();
-    let changed = records
-        .iter_mut()
-        .find_map(|record| change(record).then(|| record["name"].as_str().unwrap().to_owned()));
+    change(&mut table);
     header["__metadata__"]["nwc"] = table.to_string().into();
     let json = header.to_string();
     let file = [&(json.len() as u64).to_le_bytes(), json.as_bytes(), data].concat();
     fs::write(shard, mended(&file).unwrap()).unwrap();
-    changed.unwrap()
 }
 
 #[test]
@@ -158,12 +188,13 @@ fn a_weight_that_is_worse_than_recorded_is_named() {
         let original = original(dir.path());
         let out = dir.path().join("packed");
         nwc::compress(&original, &out, &CompressOptions::new(codec), &NoProgress).unwrap();
-        let changed = rewrite_table(&out.join(SHARD), |record| {
-            let nmse = record["nmse"].as_f64();
-            if let Some(nmse) = nmse {
-                record["nmse"] = (nmse * 0.99).into();
-            }
-            nmse.is_some()
+        let mut changed = String::new();
+        rewrite_table(&out.join(SHARD), |table| {
+            let records = table["tensors"].as_array_mut().unwrap();
+            let coded = records.iter_mut().find(|record| record["nmse"].is_f64());
+            let coded = coded.unwrap();
+            coded["nmse"] = (coded["nmse"].as_f64().unwrap() * 0.99).into();
+            changed = coded["name"].as_str().unwrap().to_owned();
         });
         let decode = DecodeOptions::default();
         let sound = nwc::verify(&out, &decode, &NoProgress).unwrap();

@@ -182,6 +182,7 @@ pub(crate) fn verify(
         json(&serde_json::json!({
             "n_tensors": found.n_tensors,
             "n_files": found.n_files,
+            "n_tuned": found.n_tuned,
             "failures": failures,
         }))
     })

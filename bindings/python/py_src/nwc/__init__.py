@@ -105,7 +105,8 @@ def verify(
     With ``against``, the folder of the original model, every tensor is compared with it: coded weights must be no
     further from it than was recorded when they were coded, all others must be equal.
 
-    Returns ``{"n_tensors", "n_files", "failures"}``, where ``failures`` are messages, none for a sound folder.
+    Returns ``{"n_tensors", "n_files", "n_tuned", "failures"}``, where ``failures`` are messages, none for a sound
+    folder, and ``n_tuned`` counts tensors that differ from the original because recovery tuned them.
     Raises :class:`NwcError` only where the check cannot be made.
     """
     return finish(_nwc.verify(path, against, threads), progress)

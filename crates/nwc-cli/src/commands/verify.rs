@@ -22,7 +22,13 @@ pub(crate) fn run(args: &VerifyArgs, quiet: bool) -> anyhow::Result<Outcome> {
     }
     if !quiet {
         let compared = match &args.against {
-            Some(original) => format!(", tensors compared with {}", original.display()),
+            Some(original) => {
+                let tuned = match verification.n_tuned {
+                    0 => String::new(),
+                    n => format!(", {n} of which recovery tuned"),
+                };
+                format!(", tensors compared with {}{tuned}", original.display())
+            }
             None => String::new(),
         };
         print(&format!(

@@ -176,6 +176,13 @@ impl Compressed {
         )
     }
 
+    /// How the folder came about, in the first shard's words.
+    #[cfg(feature = "encode")]
+    pub(super) fn provenance(&self) -> BTreeMap<String, String> {
+        let first = self.shards.first();
+        first.map_or_else(BTreeMap::new, |shard| shard.metadata().provenance.clone())
+    }
+
     /// The fingerprint of the model that was compressed, the same in all shards.
     #[cfg(feature = "encode")]
     pub(super) fn fingerprint(&self) -> nwc_format::Digest {

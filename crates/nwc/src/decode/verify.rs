@@ -18,6 +18,8 @@ pub struct Verification {
     pub n_tensors: usize,
     /// Carried files whose digests were checked.
     pub n_files: usize,
+    /// Tensors that differ from the original because recovery tuned them; 0 where nothing was compared.
+    pub n_tuned: usize,
     /// Everything that is wrong; empty for a sound checkpoint.
     pub failures: Vec<Error>,
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use nwc_format::QuantizationEntry;
 
 use super::hook::{LinearCoder, Recovered};
-use super::room::Expected;
+use super::provenance;
+use super::room::{About, Expected};
 use super::write::Writer;
 use crate::classify::Overrides;
 use crate::decode::{Original, ReadBack, read_back};
@@ -102,7 +103,11 @@ fn run(
     let layers = Layers::new(layers.collect(), &guide, Cancel(progress));
     let files = carry::into_compressed(model, &source.weights, is_opened, out.as_ref())?;
     let room = family::room(options);
-    let expected = Expected::new(&plan, &files, &layers, room, recover.is_some())?;
+    let about = About {
+        files,
+        provenance: provenance::of(options, guide.digest(), recover.is_some()),
+    };
+    let expected = Expected::new(&plan, &about, &layers, room, recover.is_some())?;
     let sizes = expected.sizes(&plan, options.codec.aims_at_total())?;
     let coder = family::plan(options, &layers, sizes, progress)?;
     let has_recovered = recover.is_some();

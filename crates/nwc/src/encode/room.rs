@@ -22,6 +22,15 @@ const PACKED_ENTRY_EXTRA: usize = 8;
 /// No codec file is larger.
 const MAX_CODEC_BYTES: usize = 9_999_999;
 
+/// What the first shard says of the whole folder.
+#[derive(Debug)]
+pub(super) struct About {
+    /// Digests of carried files.
+    pub(super) files: BTreeMap<String, Digest>,
+    /// How the folder came about.
+    pub(super) provenance: BTreeMap<String, String>,
+}
+
 /// The tables of all shards as they will be, with lengths, digests and parameters of any value.
 #[derive(Debug)]
 pub(super) struct Expected {
@@ -32,12 +41,12 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// Expects what `plan` says, with carried `files` and `room` for what a family may say of a coded matrix.
+    /// Expects what `plan` says, with what the first shard says `about` the folder and `room` for what a family may say of a coded matrix.
     ///
     /// Without recovery no matrix has gains.
     pub(super) fn new(
         plan: &Plan<'_>,
-        files: &BTreeMap<String, Digest>,
+        about: &About,
         layers: &Layers<'_>,
         room: Room,
         is_recovered: bool,
@@ -66,7 +75,8 @@ impl Expected {
                 metadata.total_parameters = Some(expected.n_params as u64);
             }
             if shard_idx == 0 {
-                metadata.files.clone_from(files);
+                metadata.files.clone_from(&about.files);
+                metadata.provenance.clone_from(&about.provenance);
                 metadata.codecs = (0..room.n_codecs)
                     .map(|idx| headers.codec(&codec_id(room, idx), MAX_CODEC_BYTES))
                     .collect();

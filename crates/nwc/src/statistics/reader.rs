@@ -22,6 +22,11 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// The digest of the whole file.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of(&self.file)
+    }
+
     /// Opens `path` and checks its header.
     ///
     /// # Errors

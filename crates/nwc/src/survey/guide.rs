@@ -74,6 +74,11 @@ impl Guide {
         })
     }
 
+    /// The digest of the statistics, where there are any.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        self.statistics.as_ref().map(Statistics::digest)
+    }
+
     /// Whether there are statistics at all.
     pub(crate) fn has_statistics(&self) -> bool {
         self.statistics.is_some()
