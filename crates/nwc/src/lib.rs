@@ -31,6 +31,8 @@ mod folder;
 mod options;
 mod page;
 mod planes;
+#[cfg(feature = "encode")]
+mod provenance;
 mod report;
 mod role;
 #[cfg(feature = "encode")]

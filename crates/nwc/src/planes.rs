@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use nwc_chunk::Parallelism;
-use nwc_codec::packed::{self, PackedType, SUBSTREAM_ELEMS, Tables};
+#[cfg(feature = "encode")]
+use nwc_codec::packed;
+use nwc_codec::packed::{PackedType, SUBSTREAM_ELEMS, Tables};
 use nwc_format::{DType, Payload};
 
 use crate::error::TensorError;

@@ -9,10 +9,10 @@ use nwc_format::TensorRecord;
 
 use super::compressed::{Compressed, CompressedShard, Decoded};
 use super::verify::{Verification, check_all, decode_whole, open};
-use crate::encode::RECOVERY;
 use crate::family::distortion;
 use crate::folder::{OutputDir, Source, SourceShard, SourceTensor, dtype};
 use crate::options::{DecodeOptions, Progress};
+use crate::provenance::RECOVERY;
 use crate::survey::fingerprint_of;
 use crate::{Error, Result, TensorError};
 

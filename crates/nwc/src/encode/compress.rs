@@ -5,7 +5,6 @@ use std::path::Path;
 use nwc_format::QuantizationEntry;
 
 use super::hook::{LinearCoder, Recovered};
-use super::provenance;
 use super::room::{About, Expected};
 use super::write::Writer;
 use crate::classify::Overrides;
@@ -13,6 +12,7 @@ use crate::decode::{Original, ReadBack, read_back};
 use crate::family::{self, Layer, Layers};
 use crate::folder::{OutputDir, Source, carry};
 use crate::options::{Cancel, CodecChoice, CompressOptions, NonFinite, Progress};
+use crate::provenance;
 use crate::report::Inspection;
 use crate::survey::{Guide, Plan, Scope};
 use crate::{Error, Result};

@@ -2,11 +2,9 @@
 
 mod compress;
 mod hook;
-mod provenance;
 mod room;
 mod sink;
 mod write;
 
 pub use compress::{Recover, compress, compress_recovered};
 pub use hook::{CodedLinear, LinearCoder, Recovered};
-pub(crate) use provenance::RECOVERY;

@@ -10,7 +10,7 @@ use crate::options::{CodecChoice, CompressOptions, Embeddings, RateTarget};
 pub(crate) const RECOVERY: &str = "recovery";
 
 /// The entries for `options`, with the digest of the statistics that were used.
-pub(super) fn of(
+pub(crate) fn of(
     options: &CompressOptions,
     statistics: Option<Digest>,
     is_recovered: bool,
