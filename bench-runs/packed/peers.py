@@ -1,6 +1,6 @@
 """Lossless coding of a safetensors file by nwc, ZipNN and zstd, in turns in one run; one JSON object.
 
-    pip install zipnn zstandard numpy safetensors torch
+    pip install zipnn zstandard numpy ml_dtypes safetensors
     cargo build --release -p nwc-codec --example packed
     python bench-runs/packed/peers.py target/release/examples/packed FILE.safetensors [REPEATS]
 
@@ -13,13 +13,17 @@ import subprocess
 import sys
 import time
 
+import ml_dtypes
 import numpy
-import torch
 import zipnn
 import zstandard
 from safetensors import safe_open
 
-DTYPES = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
+DTYPES = {
+    numpy.dtype(ml_dtypes.bfloat16): "bfloat16",
+    numpy.dtype(numpy.float16): "float16",
+    numpy.dtype(numpy.float32): "float32",
+}
 
 
 def timed(function, argument):
@@ -32,11 +36,11 @@ def main():
     example, path = sys.argv[1:3]
     repeats = int(sys.argv[3]) if len(sys.argv) > 3 else 3
     by_dtype = {}
-    with safe_open(path, "pt") as file:
+    with safe_open(path, "np") as file:
         for name in file.keys():
             tensor = file.get_tensor(name)
             if tensor.dtype in DTYPES:
-                by_dtype.setdefault(tensor.dtype, []).append(tensor.flatten().view(torch.uint8).numpy())
+                by_dtype.setdefault(tensor.dtype, []).append(tensor.ravel().view(numpy.uint8))
     parts = {dtype: numpy.concatenate(part).tobytes() for dtype, part in by_dtype.items()}
     n_bytes = sum(len(part) for part in parts.values())
     found = {"file": path.rsplit("/", 1)[-1], "repeats": repeats, "n_bytes": n_bytes}
