@@ -104,7 +104,7 @@ impl ChunkLayout {
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] where `weights` or `chunks` is not of this layout's shape.
-    pub fn gather_into(
+    fn gather_into(
         &self,
         weights: ArrayView2<'_, f32>,
         mut chunks: ArrayViewMut2<'_, f32>,

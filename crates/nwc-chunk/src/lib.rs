@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use nwc_chunk::ndarray::{array, Array2};
-//! use nwc_chunk::{ChunkLayout, denormalize_rows, normalize_rows, row_scales};
+//! use nwc_chunk::{ChunkLayout, denormalize_rows_in_place, normalize_rows, row_scales};
 //!
 //! # fn main() -> nwc_chunk::Result<()> {
 //! let weights = array![[0.5_f32, -1.0, 0.25], [2.0, 4.0, -8.0]];
@@ -20,8 +20,8 @@
 //! let mut restored = Array2::zeros((2, 3));
 //! layout.scatter(chunks.view(), restored.view_mut())?;
 //! assert_eq!(restored, normalized);
-//! let weights_again = denormalize_rows(restored.view(), scales.view())?;
-//! assert!((weights_again - weights).iter().all(|d| d.abs() < 1e-6));
+//! denormalize_rows_in_place(restored.view_mut(), scales.view())?;
+//! assert!((restored - weights).iter().all(|d| d.abs() < 1e-6));
 //! # Ok(())
 //! # }
 //! ```
@@ -40,9 +40,6 @@ mod zero_mask;
 pub use error::{Error, Result};
 pub use kept::{KeptChunks, kept_row_scales};
 pub use layout::{ChunkLayout, MAX_CHUNK_LEN};
-pub use scale::{
-    denormalize_rows, denormalize_rows_in_place, normalize_rows, normalize_rows_in_place,
-    row_scales,
-};
+pub use scale::{denormalize_rows_in_place, normalize_rows, normalize_rows_in_place, row_scales};
 pub use vocabulary::{Parallelism, QualityLevel};
 pub use zero_mask::ZeroMask;

@@ -52,7 +52,7 @@ const MAX_BLOCKS: usize = 64;
 const MAX_LEVELS: usize = 64;
 
 /// The paper's rate coefficients for four levels (`docs/METHOD.md` 1.4).
-pub const PAPER_RATE_COEFFICIENTS: [f32; 4] = [3.4, 1.2, 0.1, 0.05];
+const PAPER_RATE_COEFFICIENTS: [f32; 4] = [3.4, 1.2, 0.1, 0.05];
 
 impl CodecConfig {
     /// The paper's codec: chunk 16, latent 16, width 512, 4 blocks, 4 levels, one shared embedding.
@@ -105,7 +105,7 @@ impl CodecConfig {
     }
 
     /// Probability tables of a quality level and latent channel: one, or one a parity of the trellis' state.
-    pub fn n_parities(&self) -> usize {
+    pub(crate) fn n_parities(&self) -> usize {
         if self.n_states == 1 { 1 } else { 2 }
     }
 

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::{Error, Result};
 
 /// Version of codec files that this crate writes and reads.
-pub const CODEC_FILE_VERSION: &str = "1";
+const CODEC_FILE_VERSION: &str = "1";
 
 pub(crate) const VERSION_KEY: &str = "nwc_codec_version";
 pub(crate) const CONFIG_KEY: &str = "nwc_codec";

@@ -17,14 +17,12 @@ pub mod trellis;
 pub mod zeros;
 
 #[cfg(feature = "neural")]
-pub use config::{CodecConfig, PAPER_RATE_COEFFICIENTS};
+pub use config::CodecConfig;
 pub use error::{Error, Result};
 pub use family::Codec;
-pub use file::CODEC_FILE_VERSION;
 #[cfg(feature = "neural")]
 pub use neural::{
-    MAX_PARAMETERS, MAX_TABLE_SYMBOL, NeuralCodec, Parameters, QuantizedChunks, SymbolHistogram,
-    SynthesisBackend, Synthesizer, TABLE_PRECISION, check_parameters, count_symbols,
-    freeze_from_counts, freeze_from_pmf, initial_parameters, parameter_shapes, random_parameters,
-    standard_normal,
+    MAX_PARAMETERS, MAX_TABLE_SYMBOL, NeuralCodec, Parameters, QuantizedChunks, SynthesisBackend,
+    Synthesizer, TABLE_PRECISION, check_parameters, freeze_from_pmf, initial_parameters,
+    random_parameters, standard_normal,
 };

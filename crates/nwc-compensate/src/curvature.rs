@@ -9,7 +9,6 @@
 use nwc_chunk::ndarray::Array2;
 
 use crate::error::check_len;
-use crate::statistics::check_fisher;
 use crate::{Error, Hessian, LayerStatistics, Result};
 
 /// The share of the curvature in what guides a layer's coding; the rest is the Hessian, which all tokens count alike
@@ -24,13 +23,6 @@ pub struct Curvature {
     /// `E[G_i H⁻¹ G_iᵀ] / tr(H⁻¹ H)` per token for every output row, `[out]`: it would be `E[g_i²]` if no two tokens had
     /// anything to do with each other.
     pub rows: Vec<f32>,
-}
-
-impl Curvature {
-    pub(crate) fn check(&self, n_rows: usize, n_cols: usize) -> Result<()> {
-        check_len("curvature of the columns", self.cols.dim(), n_cols)?;
-        check_fisher(&self.rows, n_rows)
-    }
 }
 
 impl LayerStatistics {
@@ -110,6 +102,9 @@ mod tests {
         if let Some(curvature) = &mut silent.curvature {
             curvature.cols = Hessian::new(zeros.into(), 4).unwrap();
         }
+        assert_eq!(silent.clone().guided_by_curvature(0.5).unwrap(), silent);
+        let mut silent = statistics();
+        silent.hessian = Some(Hessian::new(Array2::zeros((2, 2)).into(), 4).unwrap());
         assert_eq!(silent.clone().guided_by_curvature(0.5).unwrap(), silent);
     }
 

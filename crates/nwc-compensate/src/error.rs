@@ -153,16 +153,3 @@ pub(crate) fn check_shape(
         })
     }
 }
-
-/// Refuses a step that no quantiser can divide by.
-pub(crate) fn check_step(what: &'static str, step: f32) -> Result<()> {
-    if step.is_finite() && step > 0.0 {
-        Ok(())
-    } else {
-        Err(Error::OutOfRange {
-            what,
-            found: f64::from(step),
-            allowed: "a finite number above 0",
-        })
-    }
-}

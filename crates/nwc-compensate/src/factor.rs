@@ -18,18 +18,6 @@ pub const MAX_DAMPING: f64 = 100.0;
 /// The damping that a failed factorisation without any goes on with.
 const FIRST_DAMPING: f64 = 1e-6;
 
-/// `H / mean(diag H) + fraction · I`, `[in, in]`, `docs/METHOD.md` 1.6.
-///
-/// # Errors
-/// [`Error::OutOfRange`] where `fraction` is not in `[0, MAX_DAMPING]`; [`Error::NoInput`] where `H` is zero.
-pub fn damp(hessian: &Hessian, fraction: f64) -> Result<Array2<f64>> {
-    let scale = unit_of(hessian, fraction)?;
-    let h = hessian.values();
-    Ok(Array2::from_shape_fn(h.dim(), |(i, j)| {
-        f64::from(h[[i, j]]) / scale + if i == j { fraction } else { 0.0 }
-    }))
-}
-
 /// The order in which feedback goes through the columns of a matrix; the decoder need not know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColumnOrder {
@@ -68,11 +56,13 @@ impl LdlFactor {
 
     /// Damps `hessian` by `fraction` of its mean diagonal and factors it for feedback in that order.
     ///
+    /// The factor is that of `H / mean(diag H) + fraction · I` (`docs/METHOD.md` 1.6).
     /// Where that is not positive definite, the damping is raised tenfold with a warning until it is.
     /// Computed in f64 on one thread: the same bytes whatever the machine's load.
     ///
     /// # Errors
-    /// As [`damp`]; [`Error::NotPositiveDefinite`] where even [`MAX_DAMPING`] does not help.
+    /// [`Error::OutOfRange`] where `fraction` is not in `[0, MAX_DAMPING]`; [`Error::NoInput`] where `H` is zero;
+    /// [`Error::NotPositiveDefinite`] where even [`MAX_DAMPING`] does not help.
     pub fn ordered(hessian: &Hessian, fraction: f64, order: ColumnOrder) -> Result<Self> {
         let order = positions(hessian, order);
         let mean_diagonal = unit_of(hessian, fraction)?;
@@ -120,7 +110,7 @@ impl LdlFactor {
         &self.l
     }
 
-    /// `D`, `[in]`, by position, in units of the mean diagonal: of the matrix that [`damp`] gives.
+    /// `D`, `[in]`, by position, in units of the mean diagonal.
     pub fn d(&self) -> &[f64] {
         &self.d
     }
@@ -134,11 +124,6 @@ impl LdlFactor {
             by_column[col] = d * self.mean_diagonal;
         }
         by_column
-    }
-
-    /// What the Hessian was divided by.
-    pub fn mean_diagonal(&self) -> f64 {
-        self.mean_diagonal
     }
 
     /// The damping that the factor was found with, at least what was asked for.

@@ -24,7 +24,7 @@ impl Backend {
     }
 
     /// This one, or the best below it that this machine has.
-    pub fn or_available(self) -> Self {
+    pub(crate) fn or_available(self) -> Self {
         let below = Self::ALL.iter().rev().filter(|&&backend| backend <= self);
         let available = below.copied().find(|backend| backend.is_available());
         available.unwrap_or(Self::Portable)

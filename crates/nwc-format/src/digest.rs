@@ -1,7 +1,6 @@
 //! BLAKE3 digests, written as 64 lower-case hex digits.
 
 use std::fmt;
-use std::io::Read;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,23 +18,6 @@ impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
-    }
-
-    /// The digest of all that `reader` has left, in constant memory.
-    ///
-    /// # Errors
-    /// [`Error::Io`] where reading fails.
-    pub fn of_reader(mut reader: impl Read) -> Result<Self> {
-        let mut builder = DigestBuilder::new();
-        let mut block = vec![0; 1 << 16];
-        loop {
-            match reader.read(&mut block) {
-                Ok(0) => return Ok(builder.finish()),
-                Ok(n) => builder.update(block.get(..n).unwrap_or(&[])),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(Error::io("read for a digest")(e)),
-            }
-        }
     }
 
     /// The 32 bytes.
@@ -140,11 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn pieces_and_readers_agree_with_the_whole() {
+    fn pieces_agree_with_the_whole() {
         let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
         let mut builder = DigestBuilder::new();
         bytes.chunks(777).for_each(|piece| builder.update(piece));
         assert_eq!(builder.finish(), Digest::of(&bytes));
-        assert_eq!(Digest::of_reader(&bytes[..]).unwrap(), Digest::of(&bytes));
     }
 }

@@ -38,7 +38,6 @@ pub struct Header {
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
     metadata: BTreeMap<String, String>,
-    data_start: u64,
 }
 
 /// Length of the header with its length prefix, in bytes, from the first 8 bytes of a file of `file_bytes` bytes.
@@ -200,7 +199,6 @@ impl Header {
             entries,
             by_name,
             metadata: raw.metadata,
-            data_start,
         })
     }
 
@@ -219,11 +217,6 @@ impl Header {
     /// The strings under `__metadata__`.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
-    }
-
-    /// Where the data starts, in bytes from the start of the file.
-    pub fn data_start(&self) -> u64 {
-        self.data_start
     }
 }
 

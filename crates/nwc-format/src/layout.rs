@@ -13,7 +13,7 @@ use crate::{DType, Digest};
 /// Version of the container that this crate writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 2;
 /// The oldest version that this crate reads.
-pub const OLDEST_VERSION: u32 = 1;
+pub(crate) const OLDEST_VERSION: u32 = 1;
 
 /// Bytes of the little-endian header length at the start of a file.
 pub(crate) const LENGTH_BYTES: usize = 8;
@@ -56,7 +56,7 @@ pub const ROLE_EXPONENTS: &str = "exponents";
 /// Role of the one section of a raw tensor: its own bytes under its own name.
 pub const ROLE_TENSOR: &str = "tensor";
 /// Role of a section that is a codec file.
-pub const ROLE_CODEC: &str = "codec";
+pub(crate) const ROLE_CODEC: &str = "codec";
 
 /// What stands between a coded tensor's name and a role.
 const ROLE_SEPARATOR: &str = ".nwc.";

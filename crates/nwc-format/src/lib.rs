@@ -73,9 +73,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use header::{Entry, Header, header_bytes};
 pub use index::ModelIndex;
 pub use layout::{
-    FORMAT_VERSION, INDEX_FILE_NAME, OLDEST_VERSION, ROLE_CODEC, ROLE_EXPONENTS, ROLE_GAINS,
-    ROLE_LEVELS, ROLE_PAYLOAD, ROLE_SCALES, ROLE_TENSOR, ROLE_ZEROS, TABLE_KEY, codec_section_name,
-    section_name, shard_file_name,
+    FORMAT_VERSION, INDEX_FILE_NAME, ROLE_EXPONENTS, ROLE_GAINS, ROLE_LEVELS, ROLE_PAYLOAD,
+    ROLE_SCALES, ROLE_TENSOR, ROLE_ZEROS, TABLE_KEY, codec_section_name, section_name,
+    shard_file_name,
 };
 pub use limits::Limits;
 pub use metadata::{BaseModel, CodecRecord, Coding, Section, ShardMetadata, TensorRecord};

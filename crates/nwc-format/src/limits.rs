@@ -56,7 +56,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Error::Limit`]; [`Error::Record`] where the size overflows or is no whole number of bytes.
-    pub fn check_decoded(&self, tensor: &str, dtype: DType, shape: &[usize]) -> Result<u64> {
+    pub(crate) fn check_decoded(&self, tensor: &str, dtype: DType, shape: &[usize]) -> Result<u64> {
         if shape.len() > self.max_dims {
             return Err(Error::limit(
                 format!("number of dimensions of tensor `{tensor}`"),

@@ -39,7 +39,7 @@ pub enum Coding {
 
 impl Coding {
     /// Whether decoding needs the base model.
-    pub fn needs_base(&self) -> bool {
+    pub(crate) fn needs_base(&self) -> bool {
         matches!(
             self,
             Self::Coded { base: true, .. } | Self::Packed { base: true, .. }

@@ -7,12 +7,12 @@ use serde_json::value::RawValue;
 
 use crate::json::{Number, Shape, UniqueMap};
 use crate::layout::{
-    self, BaseJson, CodecJson, CodingJson, PARAMETERS_KEY, RESERVED_KEYS, RecordJson, ShardJson,
-    VersionJson,
+    self, BaseJson, CodecJson, CodingJson, OLDEST_VERSION, PARAMETERS_KEY, RESERVED_KEYS,
+    RecordJson, ShardJson, VersionJson,
 };
 use crate::{
-    BaseModel, CodecRecord, Coding, Digest, Error, FORMAT_VERSION, Limits, OLDEST_VERSION, Result,
-    Section, ShardMetadata, TensorRecord, version_1,
+    BaseModel, CodecRecord, Coding, Digest, Error, FORMAT_VERSION, Limits, Result, Section,
+    ShardMetadata, TensorRecord, version_1,
 };
 
 fn wrong(source: serde_json::Error) -> Error {

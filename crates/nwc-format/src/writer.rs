@@ -133,11 +133,6 @@ impl<W: Read + Write + Seek> ShardWriter<W> {
         Ok(section)
     }
 
-    /// Bytes of data so far. A section that starts at a multiple of its element's size can be viewed in place.
-    pub fn n_data_bytes(&self) -> u64 {
-        self.stream.n_data_bytes()
-    }
-
     /// Writes the header, and gives the writer back, standing at the end.
     ///
     /// # Errors

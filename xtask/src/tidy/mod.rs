@@ -1,9 +1,10 @@
-//! Checks what prose forgets: who may depend on whom, how files look, licences, documents and digests.
+//! Checks what prose forgets: who may depend on whom, how files look, packages, licences, documents and digests.
 
 mod dependencies;
 mod documents;
 mod licences;
 mod modules;
+mod packages;
 mod sources;
 
 use anyhow::{Result, bail};
@@ -20,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
     problems.extend(documents::problems(&root)?);
     problems.extend(viewer::problems(&root)?);
     problems.extend(fixtures::problems(&root)?);
+    problems.extend(packages::problems()?);
     problems.extend(licences::problems()?);
     for problem in &problems {
         eprintln!("tidy: {problem}");

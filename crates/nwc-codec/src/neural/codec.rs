@@ -48,7 +48,7 @@ pub struct QuantizedChunks {
 
 /// # Constructors and parts
 impl NeuralCodec {
-    /// A codec of these parameters (names and shapes: [`crate::parameter_shapes`]) and probability tables.
+    /// A codec of these parameters (names and shapes: [`crate::check_parameters`]) and probability tables.
     ///
     /// `tables` holds [`CodecConfig::n_tables`], in the order given there;
     /// `training_json` is what is known of the training, empty for nothing.

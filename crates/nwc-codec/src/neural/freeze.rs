@@ -20,7 +20,7 @@ pub const MAX_TABLE_SYMBOL: i32 = 2047;
 
 /// How often each symbol occurred at one quality level in one latent channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SymbolHistogram {
+pub(super) struct SymbolHistogram {
     /// The symbol that `counts[0]` counts.
     pub min_symbol: i32,
     /// Counts of consecutive symbols.
@@ -35,7 +35,7 @@ pub struct SymbolHistogram {
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) where `symbols` is not `[levels.len(), latent_dim]`; [`Error::Level`](crate::Error::Level).
-pub fn count_symbols(
+pub(super) fn count_symbols(
     config: &CodecConfig,
     symbols: ArrayView2<'_, i32>,
     levels: &[QualityLevel],
@@ -76,7 +76,7 @@ pub fn count_symbols(
 ///
 /// # Errors
 /// [`Error::Entropy`](crate::Error::Entropy) where a histogram has too many symbols for the precision.
-pub fn freeze_from_counts(histograms: &[SymbolHistogram]) -> Result<TableSet> {
+pub(super) fn freeze_from_counts(histograms: &[SymbolHistogram]) -> Result<TableSet> {
     let mut tables = Vec::with_capacity(histograms.len());
     for histogram in histograms {
         let total: u64 = histogram.counts.iter().sum();

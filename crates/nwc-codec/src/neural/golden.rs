@@ -3,6 +3,7 @@
 use nwc_chunk::ndarray::Array2;
 use nwc_chunk::{Parallelism, QualityLevel};
 
+use super::freeze::{SymbolHistogram, freeze_from_counts};
 use super::*;
 use crate::golden::{Made, check_golden, digest_of_substreams, fixture_codec};
 use crate::trellis::TrellisCode;

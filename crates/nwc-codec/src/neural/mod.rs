@@ -25,10 +25,7 @@ mod golden;
 mod tests;
 
 pub use codec::{NeuralCodec, QuantizedChunks};
-pub use freeze::{
-    MAX_TABLE_SYMBOL, SymbolHistogram, TABLE_PRECISION, count_symbols, freeze_from_counts,
-    freeze_from_pmf,
-};
-pub use parameters::{MAX_PARAMETERS, Parameters, check_parameters, parameter_shapes};
+pub use freeze::{MAX_TABLE_SYMBOL, TABLE_PRECISION, freeze_from_pmf};
+pub use parameters::{MAX_PARAMETERS, Parameters, check_parameters};
 pub use start::{initial_parameters, random_parameters, standard_normal};
 pub use synthesizer::{SynthesisBackend, Synthesizer};

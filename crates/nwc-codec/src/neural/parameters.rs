@@ -25,7 +25,7 @@ pub(crate) const DECODER_EMBEDDING: &str = "quality_embedding.decoder";
 ///
 /// # Errors
 /// [`Error::Config`] where the configuration is not valid or asks for more than [`MAX_PARAMETERS`].
-pub fn parameter_shapes(config: &CodecConfig) -> Result<Vec<(String, Vec<usize>)>> {
+pub(super) fn parameter_shapes(config: &CodecConfig) -> Result<Vec<(String, Vec<usize>)>> {
     config.validate()?;
     let n_parameters = n_parameters(config);
     if n_parameters > MAX_PARAMETERS as u64 {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::freeze::{SymbolHistogram, count_symbols, freeze_from_counts};
 use super::*;
 use crate::{Codec, CodecConfig, Error};
 

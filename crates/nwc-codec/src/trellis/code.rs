@@ -13,14 +13,14 @@
 use super::{Error, Result};
 
 /// Most states that a code of this version has.
-pub const MAX_STATES: usize = 256;
+const MAX_STATES: usize = 256;
 
 /// Numbers of states that this version knows; one state is the entropy-coded scalar quantiser.
-pub const N_STATES: [usize; 6] = [1, 4, 8, 16, 64, 256];
+pub(crate) const N_STATES: [usize; 6] = [1, 4, 8, 16, 64, 256];
 
 /// One rate-1/2 trellis code as tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrellisCode {
+pub(crate) struct TrellisCode {
     n_states: usize,
     /// Parity polynomials without their lowest bit, `h0 / 2` and `h1 / 2`.
     taps: [usize; 2],
@@ -33,7 +33,7 @@ impl TrellisCode {
     ///
     /// # Errors
     /// [`Error::Config`] where there is no such code.
-    pub fn new(n_states: usize) -> Result<Self> {
+    pub(crate) fn new(n_states: usize) -> Result<Self> {
         let [h0, h1] = match n_states {
             // One state, no memory: always the even integers.
             1 => [0, 0],
@@ -66,23 +66,24 @@ impl TrellisCode {
     }
 
     /// Number of states.
-    pub fn n_states(&self) -> usize {
+    pub(crate) fn n_states(&self) -> usize {
         self.n_states
     }
 
     /// Parity class of the integers that `state` may use: 0 even, 1 odd.
-    pub fn parity(&self, state: u8) -> u8 {
+    pub(crate) fn parity(&self, state: u8) -> u8 {
         state & 1
     }
 
     /// `[state][symbol & 1]`: the state after a symbol.
-    pub fn next_states(&self) -> &[[u8; 2]; MAX_STATES] {
+    #[cfg(test)]
+    pub(crate) fn next_states(&self) -> &[[u8; 2]; MAX_STATES] {
         &self.next_state
     }
 
     /// The state after `symbol` in `state`.
     #[inline(always)]
-    pub fn next(&self, state: u8, symbol: i32) -> u8 {
+    pub(crate) fn next(&self, state: u8, symbol: i32) -> u8 {
         self.next_state[usize::from(state)][(symbol & 1) as usize]
     }
 

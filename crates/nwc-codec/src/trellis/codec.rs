@@ -68,13 +68,13 @@ impl TrellisCodec {
     }
 
     /// The trellis code.
-    pub fn code(&self) -> &TrellisCode {
+    pub(crate) fn code(&self) -> &TrellisCode {
         &self.code
     }
 
     /// First table of the bucket of a predicted scale, in quarter-octaves of the step; the next
     /// table is the odd class'.
-    pub fn first_table(&self, exponent: i32) -> u16 {
+    pub(super) fn first_table(&self, exponent: i32) -> u16 {
         self.config.first_table(exponent) as u16
     }
 

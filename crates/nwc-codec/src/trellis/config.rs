@@ -6,7 +6,7 @@ use super::code::N_STATES;
 use super::{Error, Result};
 
 /// Quarter-octave exponents: four buckets double the scale.
-pub const BUCKETS_PER_OCTAVE: i32 = 4;
+pub(super) const BUCKETS_PER_OCTAVE: i32 = 4;
 
 /// Most buckets of a codec; two tables each, so a table index stays far below `u16`.
 const MAX_BUCKETS: u16 = 160;
@@ -23,7 +23,7 @@ pub struct TrellisConfig {
     pub n_states: u16,
     /// Squared error, in squared steps, that one bit is worth to the search.
     ///
-    /// Zero finds the nearest path whatever it costs; see [`TrellisConfig::DEFAULT_LAGRANGIAN`].
+    /// Zero finds the nearest path whatever it costs; 0.2 is what was found best (`docs/METHOD.md`).
     pub lagrangian: f32,
     /// Lowest bucket: predicted scale `2^(min_bucket / 4)` in steps; what lies below uses it too.
     pub min_bucket: i16,
@@ -36,7 +36,7 @@ impl TrellisConfig {
     ///
     /// By squared error 0.35 is best at every rate, by 0.006 bit at 2 bits and nothing at 4
     /// (`bench-runs/gaussian-gap.json`).
-    pub const DEFAULT_LAGRANGIAN: f32 = 0.2;
+    const DEFAULT_LAGRANGIAN: f32 = 0.2;
 
     /// All scales from 1/16 to 1024 steps: 0.02 to 11 bits.
     pub fn wide(n_states: u16) -> Self {

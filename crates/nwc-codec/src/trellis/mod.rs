@@ -7,8 +7,8 @@
 //! the path as a whole can follow the weights on the denser union of both classes. That wins back
 //! 0.16 (4 states) to 0.22 bit (256) of the 0.25 bit a weight by which scalar quantisation misses the
 //! rate-distortion limit.
-//! * The Viterbi search minimises squared error plus Lagrangian times bits ([`Viterbi`],
-//!   [`SequenceQuantizer`]).
+//! * The Viterbi search minimises squared error plus Lagrangian times bits
+//!   ([`TrellisQuantizer`]).
 //! * A symbol is coded under a table that is picked by the weight's predicted scale, known from a
 //!   few bits a row and a column ([`TensorScales`]), and by the state's parity. Steps follow what is
 //!   known of a layer ([`StepFactors`]), predicted scales its weights ([`ScalePrediction`]). Tables and
@@ -78,17 +78,19 @@ mod golden;
 #[cfg(test)]
 mod tests;
 
-pub use code::{MAX_STATES, N_STATES, TrellisCode};
+#[cfg(any(feature = "neural", test))]
+pub(crate) use code::N_STATES;
+pub(crate) use code::TrellisCode;
 pub use codec::TrellisCodec;
-pub use config::{BUCKETS_PER_OCTAVE, TrellisConfig};
+pub use config::TrellisConfig;
 pub use error::{Error, Result};
 pub(crate) use file::FAMILY;
 pub use fit::{FitSample, SymbolCounts};
-pub use quantizer::{SequenceQuantizer, TrellisQuantizer};
+pub use quantizer::TrellisQuantizer;
 pub use reconstruction::Reconstruction;
 pub use scale_prediction::{ScaleLogs, ScalePrediction};
 pub use scales::TensorScales;
-pub use steps::{D_FLOOR, FISHER_FLOOR, StepAllocation, StepBasis, StepFactors};
+pub use steps::{StepAllocation, StepBasis, StepFactors};
 pub use stream::{StoredPanels, check_substreams, decode, encode, ideal_bits, n_substreams};
 pub use symbols::TrellisSymbols;
-pub use viterbi::{Branches, Viterbi};
+pub(crate) use viterbi::{Branches, Viterbi};

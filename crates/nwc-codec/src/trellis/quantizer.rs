@@ -12,7 +12,7 @@ use super::{Branches, Error, Result, TensorScales, TrellisCodec, TrellisSymbols,
 /// Values are in steps. Each has the first table of its bucket, from
 /// [`TrellisCodec::first_table`].
 #[derive(Debug)]
-pub struct SequenceQuantizer<'a> {
+pub(super) struct SequenceQuantizer<'a> {
     codec: &'a TrellisCodec,
     viterbi: Viterbi,
     branches: Vec<Branches>,
@@ -20,7 +20,7 @@ pub struct SequenceQuantizer<'a> {
 
 impl<'a> SequenceQuantizer<'a> {
     /// A quantiser with the tables, the code and the Lagrangian of `codec`.
-    pub fn new(codec: &'a TrellisCodec) -> Self {
+    pub(super) fn new(codec: &'a TrellisCodec) -> Self {
         Self {
             codec,
             viterbi: Viterbi::new(codec.code().clone()),
@@ -34,7 +34,7 @@ impl<'a> SequenceQuantizer<'a> {
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`]; [`Error::NotFinite`] with the index as row.
-    pub fn quantize(
+    pub(super) fn quantize(
         &mut self,
         values: &[f32],
         first_tables: &[u16],

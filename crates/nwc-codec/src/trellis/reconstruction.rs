@@ -32,7 +32,7 @@ impl Reconstruction {
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`] where there are not eight a bucket.
-    pub fn from_offsets(offsets: Vec<i8>, n_buckets: usize) -> Result<Self> {
+    pub(super) fn from_offsets(offsets: Vec<i8>, n_buckets: usize) -> Result<Self> {
         let expected = n_buckets * 2 * N_RANKS;
         if offsets.len() != expected {
             return Err(Error::ShapeMismatch {
@@ -50,7 +50,7 @@ impl Reconstruction {
     }
 
     /// Number of buckets.
-    pub fn n_buckets(&self) -> usize {
+    pub(super) fn n_buckets(&self) -> usize {
         self.offsets.len() / (2 * N_RANKS)
     }
 

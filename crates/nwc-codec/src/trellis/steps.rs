@@ -16,11 +16,11 @@ use super::{Error, Result};
 
 /// A row's Fisher counts as at least this share of its layer's mean: no step is more than 5 octaves above the
 /// one of an average row. Rows that calibration never saw to matter would be dropped altogether otherwise.
-pub const FISHER_FLOOR: f64 = 1e-3;
+const FISHER_FLOOR: f64 = 1e-3;
 
 /// A column's `D` counts as at least this share of its layer's mean. The usual damping of 0.01 keeps it above
 /// that already, so this binds only where damping was turned off.
-pub const D_FLOOR: f64 = 1e-3;
+const D_FLOOR: f64 = 1e-3;
 
 /// Steps of one layer `[out, in]` per unit of the global step, in a byte a row and a byte a column.
 ///
@@ -79,7 +79,7 @@ impl StepFactors {
     ///
     /// `weights` is `[out, in]` as stored, not normalised. `d`, `[in]`, is the LDL diagonal in units of the
     /// undamped Hessian.
-    /// `output_fisher`, `[out]`, is `E[g_i²]`. Both are floored ([`FISHER_FLOOR`], [`D_FLOOR`]).
+    /// `output_fisher`, `[out]`, is `E[g_i²]`. Both are floored at a thousandth of their mean.
     /// A Fisher of zeros says nothing and counts as none: [`StepBasis::has_fisher`] tells. See [`StepBasis`] for what
     /// becomes of a layer with less than both.
     ///
@@ -144,7 +144,7 @@ impl StepFactors {
 
     /// `delta · 2^tensor_log2`: the one number of a layer that takes a libm to find. Store it and not its parts
     /// where two machines have to agree on the steps.
-    pub fn base_step(&self, delta: f32) -> f32 {
+    pub(super) fn base_step(&self, delta: f32) -> f32 {
         (f64::from(delta) * f64::from(self.tensor_log2).exp2()) as f32
     }
 

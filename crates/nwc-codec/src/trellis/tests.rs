@@ -7,6 +7,7 @@ use nwc_chunk::{Parallelism, ZeroMask};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 
+use super::quantizer::SequenceQuantizer;
 use super::stream::substream_columns;
 use super::*;
 

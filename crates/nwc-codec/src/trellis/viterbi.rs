@@ -8,11 +8,11 @@ use super::TrellisCode;
 
 /// The four branches that a row offers; index `2 * parity + (symbol & 1)`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Branches {
+pub(crate) struct Branches {
     /// Cost of each branch, in any one unit; finite.
-    pub cost: [f32; 4],
+    pub(crate) cost: [f32; 4],
     /// Symbol that each branch stands for; its lowest bit is the branch index's.
-    pub symbol: [i32; 4],
+    pub(crate) symbol: [i32; 4],
 }
 
 /// A metric that no real path reaches; for states that the start cannot lead to.
@@ -23,7 +23,7 @@ const ROWS_PER_NORMALISATION: usize = 64;
 
 /// Viterbi search over one code; keeps its memory between calls.
 #[derive(Debug, Clone)]
-pub struct Viterbi {
+pub(crate) struct Viterbi {
     code: TrellisCode,
     /// Surviving branch of each state, one byte each, `[n_rows][n_states]`.
     decisions: Vec<u8>,
@@ -31,23 +31,18 @@ pub struct Viterbi {
 
 impl Viterbi {
     /// A search over `code`.
-    pub fn new(code: TrellisCode) -> Self {
+    pub(crate) fn new(code: TrellisCode) -> Self {
         Self {
             code,
             decisions: Vec::new(),
         }
     }
 
-    /// The code that is searched.
-    pub fn code(&self) -> &TrellisCode {
-        &self.code
-    }
-
     /// Writes the symbols of the cheapest path that starts in state 0 and may end in any.
     ///
     /// `branches` and `symbols` have one entry a row; where one is longer its rest is left alone.
     /// Ties go to the lower branch, so the result is the same everywhere.
-    pub fn search(&mut self, branches: &[Branches], symbols: &mut [i32]) {
+    pub(crate) fn search(&mut self, branches: &[Branches], symbols: &mut [i32]) {
         // The constants are `h0 / 2` without its top bit and `h1 / 2` (see `TrellisCode`).
         match self.code.n_states() {
             4 => self.search_in::<2, 0o0, 0o1>(branches, symbols),

@@ -62,7 +62,7 @@ fn two_of_four_cost_what_they_must() {
 
 #[test]
 fn rows_and_columns_of_other_densities_cost_less() {
-    let p = |i: usize, j: usize| match (i % 4 == 0, j / 64 % 2 == 0) {
+    let p = |i: usize, j: usize| match (i.is_multiple_of(4), (j / 64).is_multiple_of(2)) {
         (true, true) => 0.98,
         (true, false) | (false, true) => 0.5,
         (false, false) => 0.02,

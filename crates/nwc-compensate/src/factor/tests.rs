@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::testing::damped;
 
 fn random_hessian(dim: usize, n_tokens: usize, seed: u64) -> Hessian {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -40,7 +41,7 @@ impl LdlFactor {
 fn check(hessian: &Hessian, block_cols: usize) -> LdlFactor {
     let factor = LdlFactor::new(hessian, PAPER_DAMPING).unwrap();
     let dim = hessian.dim();
-    let damped = damp(hessian, factor.damping()).unwrap();
+    let damped = damped(hessian, factor.damping());
     let l = factor.l().mapv(f64::from);
     for ((i, j), &x) in l.indexed_iter() {
         match i.cmp(&j) {
@@ -121,6 +122,9 @@ fn damping_is_raised_until_there_is_a_factor() {
     assert_eq!(LdlFactor::new(&hessian, 0.01).unwrap().damping(), 1.0);
     let raised = LdlFactor::new(&hessian, 0.0).unwrap().damping();
     assert!((raised - 1.0).abs() < 1e-9, "{raised}");
+    // As far as it may be raised.
+    let hessian = Hessian::new(array![[1.0, 50.0], [50.0, 1.0]].into(), 1).unwrap();
+    assert_eq!(LdlFactor::new(&hessian, 0.01).unwrap().damping(), 100.0);
 }
 
 #[test]
@@ -139,7 +143,7 @@ fn hopeless_hessians_are_refused() {
         "hessian of dimension 3 is all zeros, expected statistics of at least one input"
     );
     for fraction in [-0.1, f64::NAN, f64::INFINITY] {
-        let err = damp(&hessian, fraction).unwrap_err();
+        let err = LdlFactor::new(&hessian, fraction).unwrap_err();
         assert!(
             matches!(
                 err,

@@ -6,10 +6,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::{
-    ColumnOrder, Hessian, PAPER_DAMPING, QuantizerError, RoundToNearest, damp, no_feedback,
-    proxy_loss,
-};
+use crate::testing::{Rounding, damped};
+use crate::{ColumnOrder, Hessian, PAPER_DAMPING, QuantizerError, no_feedback, proxy_loss};
 
 /// Rounds to `step` and adds up `D_j ‖e_j‖²` of the errors on what it was given.
 struct Weighing {
@@ -142,7 +140,7 @@ proptest! {
             cols_seen: Vec::new(),
         };
         let reconstruction = ldlq(weights.view(), &factor, 1, &mut quantizer).unwrap();
-        let damped = damp(&hessian, PAPER_DAMPING).unwrap();
+        let damped = damped(&hessian, PAPER_DAMPING);
         let loss = proxy_loss(weights.view(), reconstruction.view(), damped.view()).unwrap();
         // An identity; `L` and the errors are rounded to f32, hence the tolerance.
         prop_assert!(
@@ -166,7 +164,7 @@ proptest! {
         let permuted = Array2::from_shape_fn((cols, cols), |(i, j)| h[[order[i], order[j]]]);
         let natural = LdlFactor::new(&Hessian::new(permuted.into(), 1).unwrap(), PAPER_DAMPING).unwrap();
         prop_assert!(order.windows(2).all(|w| h[[w[0], w[0]]] <= h[[w[1], w[1]]]));
-        let mut quantizer = RoundToNearest::new(vec![0.5; rows], cols).unwrap();
+        let mut quantizer = Rounding { step: 0.5 };
         let found = ldlq(weights.view(), &ordered, block_cols, &mut quantizer).unwrap();
         let expected =
             ldlq(weights.select(Axis(1), &order).view(), &natural, block_cols, &mut quantizer).unwrap();
@@ -188,7 +186,7 @@ proptest! {
         let Layer { weights, hessian } = layer(rows, cols, seed);
         let factor = LdlFactor::new(&hessian, PAPER_DAMPING).unwrap();
         let block_cols = cols.max(1) + more;
-        let mut quantizer = RoundToNearest::new(vec![0.5; rows], cols).unwrap();
+        let mut quantizer = Rounding { step: 0.5 };
         let with = ldlq(weights.view(), &factor, block_cols, &mut quantizer).unwrap();
         let without = no_feedback(weights.view(), 3, &mut quantizer).unwrap();
         prop_assert_eq!(with, without);
@@ -202,7 +200,7 @@ fn feedback_lowers_the_proxy_loss_of_rounding() {
         for seed in 0..20 {
             let Layer { weights, hessian } = layer(16, 32, seed);
             let factor = LdlFactor::new(&hessian, PAPER_DAMPING).unwrap();
-            let mut quantizer = RoundToNearest::new(vec![0.5; 16], 32).unwrap();
+            let mut quantizer = Rounding { step: 0.5 };
             let loss = |reconstruction: Array2<f32>| {
                 proxy_loss(weights.view(), reconstruction.view(), hessian.values()).unwrap()
             };

@@ -5,7 +5,7 @@ use super::*;
 /// Header text broken at the structure, data as hex, padding counted.
 fn annotate(bytes: &[u8]) -> String {
     let header = Header::parse(bytes, bytes.len() as u64, &Limits::default()).unwrap();
-    let start = usize::try_from(header.data_start()).unwrap();
+    let start = data_start(bytes);
     let json = std::str::from_utf8(&bytes[8..start]).unwrap();
     let text = json.trim_end_matches(' ');
     let mut out = format!("{:02x?} header length {}\n", &bytes[..8], start - 8);

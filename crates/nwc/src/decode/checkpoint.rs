@@ -168,23 +168,6 @@ impl Checkpoint {
         Ok(values.map(to_bf16).collect())
     }
 
-    /// Writes a tensor's values as f32 into the caller's buffer.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::tensor`], and [`Error::Argument`] where the buffer has another length.
-    pub fn tensor_into(&self, name: &str, out: &mut [f32]) -> Result<()> {
-        let n_elems: usize = self.info(name)?.shape.iter().product();
-        if n_elems != out.len() {
-            return Err(Error::Argument {
-                argument: "length of the buffer",
-                found: out.len().to_string(),
-                allowed: format!("{n_elems}, the elements of {name}"),
-            });
-        }
-        out.copy_from_slice(&self.tensor(name)?);
-        Ok(())
-    }
-
     /// A tensor's bytes as they stand in an ordinary checkpoint: little-endian, its own dtype.
     ///
     /// # Errors
@@ -194,14 +177,6 @@ impl Checkpoint {
         let mut bytes = vec![0; reader.n_bytes()];
         reader.read_into(&mut bytes)?;
         Ok(bytes)
-    }
-
-    /// Writes a tensor's bytes, as [`Checkpoint::tensor_bytes`] gives them, into the caller's buffer.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::tensor_bytes`], and [`Error::Argument`] where the buffer has another length.
-    pub fn tensor_bytes_into(&self, name: &str, out: &mut [u8]) -> Result<()> {
-        self.reader(name)?.read_into(out)
     }
 
     /// Opens a tensor for reading into the caller's memory, whole or in part: its sections are checked here, so that

@@ -129,7 +129,7 @@ fn run(
     };
     let inspection = writer.write()?;
     if let Some(missed_by) = coder.missed_by(&inspection.totals)
-        && missed_by.abs() > TOLERANCE
+        && is_off(missed_by)
     {
         tracing::warn!(
             missed_by = format!("{:+.2} %", 100.0 * missed_by),
@@ -148,4 +148,20 @@ fn run(
         out.commit()?;
     }
     Ok(inspection)
+}
+
+/// Whether a size that is off by this share is worth a warning.
+fn is_off(missed_by: f64) -> bool {
+    missed_by.abs() > TOLERANCE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_may_be_off_by_half_a_percent_either_way() {
+        assert!([0.0, 0.0049, -0.0049].iter().all(|&share| !is_off(share)));
+        assert!([0.0051, -0.0051].iter().all(|&share| is_off(share)));
+    }
 }

@@ -14,7 +14,7 @@ use super::{MatrixDecoder, Panels};
 use crate::error::TensorError;
 
 /// Role of row factors set after coding, f16, 0 for a row of zeros; absent where all are 1.
-pub(crate) const GAINS: &str = "gains";
+pub(crate) const GAINS: &str = nwc_format::ROLE_GAINS;
 
 /// Parameter: 1 where the matrix was transposed before it was coded.
 pub(crate) const TRANSPOSED: &str = "transposed";

@@ -20,6 +20,8 @@ mod none;
 #[cfg(feature = "encode")]
 mod pretrained;
 mod scaling;
+#[cfg(all(test, feature = "encode"))]
+pub(crate) mod testing;
 mod trellis;
 mod zeros;
 

@@ -30,11 +30,4 @@ impl DecodeOptions {
             ..Self::default()
         }
     }
-
-    /// The same options with other limits.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
 }

@@ -81,7 +81,7 @@ impl Statistics {
     /// The same statistics, with [`Statistics::layer`] weighing errors by `weighting`; at first it is
     /// [`crate::Curvature::PerToken`].
     #[must_use]
-    pub fn weighed_by(mut self, weighting: Weighting) -> Self {
+    pub(crate) fn weighed_by(mut self, weighting: Weighting) -> Self {
         self.weighting = weighting;
         self
     }
@@ -95,7 +95,7 @@ impl Statistics {
     ///
     /// # Errors
     /// [`Error::Statistics`] names both fingerprints.
-    pub fn check_model(&self, fingerprint: &Digest) -> Result<()> {
+    pub(crate) fn check_model(&self, fingerprint: &Digest) -> Result<()> {
         let model = fingerprint.to_string();
         if self.info.fingerprint == model {
             return Ok(());

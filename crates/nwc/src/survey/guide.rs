@@ -145,7 +145,10 @@ impl Kept {
 
 impl Guidance {
     /// Factors `layer` for `feedback`.
-    fn new(layer: LayerStatistics, feedback: Option<Feedback>) -> Result<Self, TensorError> {
+    pub(crate) fn new(
+        layer: LayerStatistics,
+        feedback: Option<Feedback>,
+    ) -> Result<Self, TensorError> {
         let mut guidance = Self {
             row_importance: layer.output_fisher,
             ..Self::default()
@@ -187,4 +190,80 @@ fn damped_diagonal(hessian: &Hessian) -> Vec<f64> {
     let floor = if damping > 0.0 { damping } else { 1.0 };
     let diagonal = hessian.diagonal();
     diagonal.iter().map(|&h| f64::from(h) + floor).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nwc_chunk::ndarray::{Array2, array};
+    use nwc_compensate::ColumnOrder;
+
+    use super::*;
+
+    fn statistics() -> (Hessian, LayerStatistics) {
+        let values = array![[3.0_f32, 1.0, 0.5], [1.0, 1.0, 0.2], [0.5, 0.2, 2.0]];
+        let hessian = Hessian::new(values.into(), 1).unwrap();
+        let layer = LayerStatistics {
+            hessian: Some(hessian.clone()),
+            output_fisher: Some(vec![1.0, 4.0]),
+            curvature: None,
+        };
+        (hessian, layer)
+    }
+
+    #[test]
+    fn under_feedback_a_column_weighs_what_later_ones_cannot_make_up_for() {
+        for column_order in [ColumnOrder::Natural, ColumnOrder::Importance] {
+            let (hessian, layer) = statistics();
+            let feedback = Feedback {
+                block_cols: 2,
+                column_order,
+            };
+            let guidance = Guidance::new(layer, Some(feedback)).unwrap();
+            let factor = LdlFactor::ordered(&hessian, 0.01, column_order).unwrap();
+            assert_eq!(guidance.feedback(), Some((&factor, 2)));
+            let d = guidance.col_importance.unwrap();
+            assert_eq!(d, factor.d_in_hessian_units());
+            assert!(d.iter().sum::<f64>() < 5.9, "less than the diagonal: {d:?}");
+            assert_eq!(guidance.row_importance.unwrap(), [1.0, 4.0]);
+            assert_eq!(guidance.squared_inputs.unwrap(), [3.0, 1.0, 2.0]);
+        }
+    }
+
+    #[test]
+    fn without_feedback_a_column_weighs_its_damped_diagonal() {
+        let (_, layer) = statistics();
+        let guidance = Guidance::new(layer, None).unwrap();
+        assert!(guidance.feedback().is_none());
+        assert_eq!(guidance.col_importance.unwrap(), [3.02, 1.02, 2.02]);
+        let silent = LayerStatistics {
+            hessian: Some(Hessian::new(Array2::zeros((2, 2)).into(), 1).unwrap()),
+            ..LayerStatistics::default()
+        };
+        let guidance = Guidance::new(silent, None).unwrap();
+        assert_eq!(guidance.col_importance.unwrap(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_is_kept_until_then() {
+        let guidance = |n_columns: usize| {
+            Arc::new(Guidance {
+                col_importance: Some(vec![1.0; n_columns]),
+                ..Guidance::default()
+            })
+        };
+        let mut kept = Kept::default();
+        let (a, b) = (guidance(5), guidance(7));
+        kept.keep("a", &a);
+        kept.keep("b", &b);
+        kept.keep("a", &b);
+        assert_eq!(kept.n_bytes, 12 * 12);
+        let is = |found: Option<Arc<Guidance>>, expected| Arc::ptr_eq(&found.unwrap(), expected);
+        assert!(is(kept.recall("b", Keep::Yes), &b) && is(kept.recall("a", Keep::Yes), &a));
+        assert!(is(kept.recall("a", Keep::No), &a) && kept.recall("a", Keep::No).is_none());
+        assert!(is(kept.recall("b", Keep::No), &b));
+        assert_eq!(kept.n_bytes, 0);
+        kept.n_bytes = MAX_KEPT_BYTES;
+        kept.keep("a", &a);
+        assert!(kept.recall("a", Keep::Yes).is_none(), "there is no room");
+    }
 }

@@ -29,7 +29,7 @@ pub(super) fn with_states(
         name: file.id.clone(),
         source,
     };
-    let chunks = sample(codec, layers)?;
+    let chunks = sample(codec, layers, SAMPLE_WEIGHTS)?;
     let made = codec
         .with_states(
             n_states,
@@ -42,12 +42,13 @@ pub(super) fn with_states(
     CodecFile::parse(&format!("{} with {n_states} states", file.id), bytes)
 }
 
-/// Chunks from the tops of evenly spaced columns of all coded matrices, in units of their rows' scales.
-fn sample(codec: &NeuralCodec, layers: &Layers<'_>) -> Result<Array2<f32>> {
+/// About `n_weights` weights as chunks, from the tops of evenly spaced columns of all linears, in units of their rows'
+/// scales.
+fn sample(codec: &NeuralCodec, layers: &Layers<'_>, n_weights: usize) -> Result<Array2<f32>> {
     let chunk_len = codec.config().chunk_len;
     let height = CHUNKS_PER_COLUMN * chunk_len;
     let n_coded: usize = layers.all().iter().map(|l| l.n_weights()).sum();
-    let share = (SAMPLE_WEIGHTS as f64 / n_coded.max(1) as f64).min(1.0);
+    let share = (n_weights as f64 / n_coded.max(1) as f64).min(1.0);
     let mut chunks = Array2::zeros((0, chunk_len));
     for layer in layers.all() {
         let (rows, cols) = (layer.rows, layer.cols);
@@ -80,4 +81,41 @@ fn sample(codec: &NeuralCodec, layers: &Layers<'_>) -> Result<Array2<f32>> {
         });
     }
     Ok(chunks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::pretrained;
+    use crate::family::testing::{Matrix, random, with_layers};
+
+    #[test]
+    fn some_columns_stand_for_all() {
+        // Columns grow by two octaves, so that the first few tell little of the others.
+        let mut weights = random(160, 256, 1);
+        for (j, mut col) in weights.columns_mut().into_iter().enumerate() {
+            col *= (j as f32 / 128.0).exp2();
+        }
+        let matrices = [
+            Matrix::plain("model.layers.0.mlp.up_proj.weight", weights),
+            Matrix::plain("model.embed_tokens.weight", random(160, 32, 2)),
+        ];
+        let files = pretrained::for_lambda(300.0, false).unwrap();
+        let Codec::Neural(codec) = &files[0].codec else {
+            panic!("a pretrained codec is a neural one");
+        };
+        let variance = |share: usize| {
+            with_layers(&matrices, None, |layers| {
+                let n_coded = 160 * (256 + 32);
+                let chunks = sample(codec, layers, n_coded / share).unwrap();
+                // One column holds 128 of its 160 rows, and tables are not the embedding's.
+                let n_chunks = (8 * 160 * 256_usize.div_ceil(share)).div_ceil(128);
+                assert_eq!(chunks.nrows(), n_chunks.min(8 * 256).next_multiple_of(8));
+                chunks.mapv(|w| w * w).mean().unwrap()
+            })
+        };
+        let (some, all) = (variance(16), variance(1));
+        assert!((some / all - 1.0).abs() < 0.1, "{some} against {all}");
+        assert!((all - 1.0).abs() < 0.1, "rows are normalised: {all}");
+    }
 }

@@ -11,6 +11,8 @@ mod rows;
 mod sample;
 #[cfg(feature = "encode")]
 mod search;
+#[cfg(all(test, feature = "encode"))]
+mod tests;
 
 #[cfg(feature = "encode")]
 use nwc_format::{DType, ROLE_PAYLOAD};

@@ -117,6 +117,13 @@ pub(crate) fn plan<'a>(
     })
 }
 
+#[cfg(test)]
+impl TrellisPlan<'_> {
+    pub(super) fn aim(&self) -> Aim {
+        self.aim
+    }
+}
+
 impl MatrixCoder for TrellisPlan<'_> {
     fn codecs(&self) -> &[CodecFile] {
         std::slice::from_ref(&self.file)
@@ -161,7 +168,7 @@ impl MatrixCoder for TrellisPlan<'_> {
 /// The layers whose factors are kept from planning to coding: as many as fit, spread over the model.
 ///
 /// Which they are depends on shapes alone, since the predicted size rests on them.
-fn kept_layers(layers: &Layers<'_>) -> Vec<Keep> {
+pub(super) fn kept_layers(layers: &Layers<'_>) -> Vec<Keep> {
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
     let mut kept = vec![Keep::No; layers.all().len()];
     if !layers.guide().has_statistics() {
@@ -225,7 +232,7 @@ fn check_range(argument: &'static str, found: f64, allowed: RangeInclusive<f64>)
 /// at the same mean rate, embeddings and head finer by `embedding_bits` or [`EMBEDDING_EXTRA_BITS`]. Embeddings with
 /// statistics, which are those of an output head, are coded finer by `embedding_bits` or, where tied,
 /// [`TIED_EXTRA_BITS`].
-fn align(samples: &mut [Sample<'_>], embedding_bits: Option<f64>) {
+pub(super) fn align(samples: &mut [Sample<'_>], embedding_bits: Option<f64>) {
     let has_kl = samples.iter().any(|s| s.basis.is_kl());
     let sets_scale = |s: &Sample<'_>| match has_kl {
         true => s.basis.is_kl(),

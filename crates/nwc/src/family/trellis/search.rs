@@ -296,7 +296,7 @@ impl<'a> Search<'a> {
     /// Bits as stored over bits as predicted, of every matrix.
     ///
     /// Rows are coded of matrices whose factor is at hand; the mean of those stands in for the others.
-    fn corrections(&self, at: &At, predicted: &[Predicted]) -> Result<Vec<f64>> {
+    pub(super) fn corrections(&self, at: &At, predicted: &[Predicted]) -> Result<Vec<f64>> {
         let share = (ROW_SAMPLE_WEIGHTS / self.n_all.max(1.0)).min(1.0);
         let is_at_hand =
             |s: &Sample<'_>| s.keep == Keep::Yes || !self.layers.guide().has_statistics();
@@ -327,9 +327,9 @@ impl<'a> Search<'a> {
 
 /// A step with tables fitted to it.
 #[derive(Debug)]
-struct At {
-    codec: TrellisCodec,
-    delta: f64,
+pub(super) struct At {
+    pub(super) codec: TrellisCodec,
+    pub(super) delta: f64,
 }
 
 fn codec_bytes(codec: &TrellisCodec) -> Result<f64> {
