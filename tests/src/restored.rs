@@ -74,7 +74,8 @@ impl Restored {
     }
 }
 
-fn error_and_energy(w: &[f32], d: &[f32]) -> (f64, f64) {
+/// Squared error and squared norm.
+pub fn error_and_energy(w: &[f32], d: &[f32]) -> (f64, f64) {
     let pairs = w.iter().zip(d).map(|(&w, &d)| (f64::from(w), f64::from(d)));
     pairs.fold((0.0, 0.0), |(error, energy), (w, d)| {
         (error + (w - d).powi(2), energy + w * w)

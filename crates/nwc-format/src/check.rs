@@ -1,6 +1,6 @@
 //! Whether a tensor table agrees with its header, with itself, and with the other shards of a set.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::header::{Entry, Header};
 use crate::layout::{
@@ -152,21 +152,46 @@ fn check_table(metadata: &ShardMetadata) -> Result<()> {
             format!("below {}", metadata.n_shards),
         ));
     }
-    if metadata.shard_idx != 0 && !metadata.files.is_empty() {
+    check_files(metadata)?;
+    check_provenance(metadata)
+}
+
+/// What the first shard says of the folder: files carried along, and folders below that are checkpoints of their own.
+fn check_files(metadata: &ShardMetadata) -> Result<()> {
+    let (files, checkpoints) = (&metadata.files, &metadata.checkpoints);
+    if metadata.shard_idx != 0 && !(files.is_empty() && checkpoints.is_empty()) {
         return Err(table(
-            "number of files listed in a later shard",
-            metadata.files.len(),
+            "number of files or checkpoints listed in a later shard",
+            files.len() + checkpoints.len(),
             0,
         ));
     }
-    if let Some(file) = metadata.files.keys().find(|file| !is_relative_path(file)) {
+    let mut paths = files.keys().chain(checkpoints);
+    if let Some(path) = paths.find(|path| !is_relative_path(path)) {
         return Err(table(
-            "name of a file carried along",
-            format!("`{file}`"),
+            "name of a file or checkpoint of the folder",
+            format!("`{path}`"),
             "a path below the folder",
         ));
     }
-    check_provenance(metadata)
+    let is_sorted = checkpoints.is_sorted_by(|a, b| a < b);
+    let by_path: BTreeSet<&str> = checkpoints.iter().map(String::as_str).collect();
+    for folder in checkpoints {
+        let inside = format!("{folder}/");
+        let file = files.range(inside.clone()..).next();
+        let below = by_path.range(inside.as_str()..).next();
+        let found = [file.map(|(path, _)| path.as_str()), below.copied()];
+        let is_apart =
+            !found.iter().flatten().any(|p| p.starts_with(&inside)) && !files.contains_key(folder);
+        if !is_sorted || !is_apart {
+            return Err(table(
+                "a checkpoint of the folder",
+                format!("`{folder}`"),
+                "sorted paths, none twice, with no file or other checkpoint of this table inside",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_provenance(metadata: &ShardMetadata) -> Result<()> {

@@ -149,6 +149,8 @@ pub(crate) struct ShardJson<'a> {
     pub(crate) codecs: Vec<&'a RawValue>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) files: BTreeMap<String, Digest>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) checkpoints: Vec<String>,
     #[serde(default, skip_serializing_if = "Strings::is_empty")]
     pub(crate) provenance: Strings<MAX_PROVENANCE>,
     #[serde(default, skip_serializing_if = "Strings::is_empty")]

@@ -138,6 +138,8 @@ pub struct ShardMetadata {
     pub codecs: Vec<CodecRecord>,
     /// Digests of the other files of the folder that were carried along, by file name. First shard only.
     pub files: BTreeMap<String, Digest>,
+    /// Paths of the folders below that are compressed checkpoints of their own, sorted. First shard only.
+    pub checkpoints: Vec<String>,
     /// What wrote the file, as in `nwc 0.1.0`.
     pub generator: String,
     /// The original safetensors metadata, as in `format` = `pt`.
@@ -165,6 +167,7 @@ impl ShardMetadata {
             tensors: Vec::new(),
             codecs: Vec::new(),
             files: BTreeMap::new(),
+            checkpoints: Vec::new(),
             generator: generator.into(),
             extra: BTreeMap::new(),
             n_shards: 1,

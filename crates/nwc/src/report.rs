@@ -1,12 +1,16 @@
 //! What a compressed checkpoint holds and what it costs: the tables that `inspect` and reports show.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use nwc_format::{Coding, ROLE_PAYLOAD, ShardMetadata, TensorRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::family::NMSE_NORMALIZED;
 use crate::role::Role;
+
+/// How the coding of a tensor that is stored under another name begins.
+const TIED_TO: &str = "tied to ";
 
 /// One tensor of a compressed checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,6 +93,8 @@ pub struct Inspection {
     pub provenance: BTreeMap<String, String>,
     /// Sums.
     pub totals: Totals,
+    #[serde(skip)]
+    pub(crate) sums: Sums,
 }
 
 impl Inspection {
@@ -125,7 +131,38 @@ impl Inspection {
             files,
             provenance,
             totals: sums.totals(codec_bytes, total_bytes),
+            sums,
         }
+    }
+
+    /// One list of what is in several folders, the root's first: names and paths with those of their folders before them.
+    pub(crate) fn joined<'a>(folders: impl IntoIterator<Item = (&'a Path, Self)>) -> Self {
+        let mut all = Self::new([], 0);
+        for (idx, (path, folder)) in folders.into_iter().enumerate() {
+            let (codec_bytes, total_bytes) = (
+                all.totals.codec_bytes + folder.totals.codec_bytes,
+                all.totals.total_bytes + folder.totals.total_bytes,
+            );
+            if idx == 0 {
+                all = folder;
+                continue;
+            }
+            let below = |name: &str| format!("{}/{name}", path.display());
+            all.tensors
+                .extend(folder.tensors.into_iter().map(|mut tensor| {
+                    tensor.name = below(&tensor.name);
+                    if let Some(name) = tensor.coding.strip_prefix(TIED_TO) {
+                        tensor.coding = format!("{TIED_TO}{}", below(name));
+                    }
+                    tensor
+                }));
+            let files = folder.files.into_iter();
+            all.files
+                .extend(files.map(|(path, digest)| (below(&path), digest)));
+            all.sums.join(&folder.sums);
+            all.totals = all.sums.totals(codec_bytes, total_bytes);
+        }
+        all
     }
 }
 
@@ -145,7 +182,7 @@ fn summarize(record: &TensorRecord) -> TensorSummary {
         ),
         Coding::Packed { .. } => ("packed".into(), None, None),
         Coding::Raw => ("lossless".into(), None, None),
-        Coding::TiedTo { name } => (format!("tied to {name}"), None, None),
+        Coding::TiedTo { name } => (format!("{TIED_TO}{name}"), None, None),
     };
     let per_weight = |bits: f64| bits / (n_weights.max(1) as f64);
     TensorSummary {
@@ -164,8 +201,8 @@ fn summarize(record: &TensorRecord) -> TensorSummary {
     }
 }
 
-#[derive(Default)]
-struct Sums {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sums {
     n_params: u64,
     n_coded: u64,
     n_linear: u64,
@@ -208,7 +245,21 @@ impl Sums {
         }
     }
 
-    fn totals(self, codec_bytes: u64, total_bytes: u64) -> Totals {
+    fn join(&mut self, other: &Self) {
+        self.n_params += other.n_params;
+        self.n_coded += other.n_coded;
+        self.n_linear += other.n_linear;
+        self.coded_bytes += other.coded_bytes;
+        self.linear_bytes += other.linear_bytes;
+        self.payload_bytes += other.payload_bytes;
+        self.lossless_bytes += other.lossless_bytes;
+        self.original_bytes += other.original_bytes;
+        self.bits_estimated += other.bits_estimated;
+        self.weighted_nmse += other.weighted_nmse;
+        self.weighted_nmse_normalized += other.weighted_nmse_normalized;
+    }
+
+    fn totals(&self, codec_bytes: u64, total_bytes: u64) -> Totals {
         let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
         let bpw = |bytes: u64, n: u64| ratio(bytes as f64 * 8.0, n as f64);
         let n_coded = self.n_coded as f64;

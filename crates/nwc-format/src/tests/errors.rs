@@ -113,13 +113,40 @@ fn table_errors() {
             t["shard_idx"] = json!(1);
             t["n_shards"] = json!(2);
         },
-        "number of files listed in a later shard is 1, expected 0",
+        "number of files or checkpoints listed in a later shard is 1, expected 0",
     );
     let digest = Digest::of(b"").to_string();
     for path in ["../x", "/etc/x", "a//b", "c:x", "a\\b", "", "./x"] {
         check_forged(
             |_, t| t["files"] = json!({ path: digest }),
-            &format!("name of a file carried along is `{path}`, expected a path below the folder"),
+            &format!(
+                "name of a file or checkpoint of the folder is `{path}`, expected a path below the folder"
+            ),
+        );
+        check_forged(
+            |_, t| t["checkpoints"] = json!([path]),
+            &format!(
+                "name of a file or checkpoint of the folder is `{path}`, expected a path below the folder"
+            ),
+        );
+    }
+    let checkpoints: [(&[&str], &str); 5] = [
+        (&["b", "a"], "b"),
+        (&["a", "a"], "a"),
+        (&["a", "a-b", "a/b"], "a"),
+        (&["config.json"], "config.json"),
+        (&["sub"], "sub"),
+    ];
+    for (paths, found) in checkpoints {
+        check_forged(
+            |_, t| {
+                t["files"]["sub/x"] = json!(digest);
+                t["checkpoints"] = json!(paths);
+            },
+            &format!(
+                "a checkpoint of the folder is `{found}`, \
+                 expected sorted paths, none twice, with no file or other checkpoint of this table inside"
+            ),
         );
     }
     check_forged(
@@ -282,6 +309,7 @@ fn provenance_and_metadata_are_bounded() {
             t["shard_idx"] = json!(1);
             t["n_shards"] = json!(2);
             t.as_object_mut().unwrap().remove("files");
+            t.as_object_mut().unwrap().remove("checkpoints");
         },
         "number of entries of provenance in a later shard is 1, expected 0",
     );

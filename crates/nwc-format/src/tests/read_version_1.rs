@@ -61,6 +61,10 @@ fn what_version_2_added_is_no_version_1() {
     );
     check(|t| t["base"] = json!(null), "unknown field `base`");
     check(
+        |t| t["checkpoints"] = json!([]),
+        "unknown field `checkpoints`",
+    );
+    check(
         |t| t["tensors"][1]["coding"] = json!("raw"),
         "unknown variant `raw`",
     );

@@ -303,3 +303,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn checkpoints_below_are_listed() {
+    let mut metadata = ShardMetadata::new("test", Digest::of(b""));
+    metadata.checkpoints = vec!["a".into(), "a-b".into(), "vae/x".into()];
+    metadata.files.insert("a.json".into(), Digest::of(b""));
+    let writer = ShardWriter::new(Cursor::new(Vec::new()), 0).unwrap();
+    let bytes = writer.finish(metadata.clone()).unwrap().into_inner();
+    assert_eq!(read(&bytes).unwrap(), metadata);
+}

@@ -71,13 +71,8 @@ pub(super) const KEPT_PARTS: [(&[&str], &str); 8] = [
         "a short or depthwise convolution",
     ),
     (
-        &[
-            "time_embed",
-            "timestep_embed",
-            "t_embedder",
-            "time_text_embed",
-        ],
-        "an embedding of time steps",
+        &["time_embed", "timestep_embed", "time_text_embed"],
+        TIME_STEPS,
     ),
     (&["codebook", "cluster_centers"], "a codebook"),
     (
@@ -94,6 +89,13 @@ pub(super) const KEPT_PARTS: [(&[&str], &str); 8] = [
     ),
     (&["altup", "laurel"], "a small mixing matrix"),
 ];
+
+/// Parts of names between dots, whole: anywhere inside a part they would be found in others.
+pub(super) const KEPT_WHOLE: [(&[&str], &str); 1] = [(
+    // `context_embedder` ends so, too.
+    &["t_embedder", "time_embedder"],
+    TIME_STEPS,
+)];
 
 /// Last parts of names (before `.weight`), whole.
 pub(super) const KEPT_LAST: [(&[&str], &str); 5] = [
@@ -136,6 +138,9 @@ pub(super) const KEPT_LAST: [(&[&str], &str); 5] = [
         "a learnt token",
     ),
 ];
+
+/// Why what is made of time steps is kept.
+const TIME_STEPS: &str = "an embedding of time steps";
 
 /// Why a router is kept.
 pub(super) const ROUTER: &str = "a router's choices are not to be disturbed";

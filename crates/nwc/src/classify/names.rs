@@ -1,6 +1,6 @@
 //! What a tensor is, told by its name.
 
-use super::known::{KEPT_LAST, KEPT_PARTS, LINEAR_ENDS, LINEARS, ROUTER};
+use super::known::{KEPT_LAST, KEPT_PARTS, KEPT_WHOLE, LINEAR_ENDS, LINEARS, ROUTER};
 use crate::role::Role;
 
 /// What a name says.
@@ -24,6 +24,11 @@ pub(crate) fn told_by(name: &str, rows: usize, cols: usize) -> Told {
     let last = parts.last().copied().unwrap_or_default();
     for (known, reason) in KEPT_PARTS {
         if known.iter().any(|part| name.contains(part)) {
+            return Told::Keep(reason);
+        }
+    }
+    for (known, reason) in KEPT_WHOLE {
+        if parts.iter().any(|part| known.contains(part)) {
             return Told::Keep(reason);
         }
     }

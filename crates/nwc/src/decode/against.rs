@@ -8,7 +8,7 @@ use nwc_chunk::ndarray::{ArrayView1, Axis};
 use nwc_format::TensorRecord;
 
 use super::compressed::{Compressed, CompressedShard, Decoded};
-use super::verify::{Verification, check_all, decode_whole, open};
+use super::verify::{Verification, check_all, decode_whole, each_verified};
 use crate::family::distortion;
 use crate::folder::{OutputDir, Source, SourceShard, SourceTensor, dtype};
 use crate::options::{DecodeOptions, Progress};
@@ -37,12 +37,24 @@ pub fn verify_against(
     options: &DecodeOptions,
     progress: &dyn Progress,
 ) -> Result<Verification> {
-    let (dir, path) = (dir.as_ref(), original.as_ref());
+    let original = original.as_ref();
+    each_verified(dir.as_ref(), options, |path, dir, compressed| {
+        let has_tensors = compressed.tables().any(|table| !table.tensors.is_empty());
+        match has_tensors {
+            true => verify_one(dir, compressed, &original.join(path), progress),
+            false => check_all(dir, compressed, progress, |_, _| Ok(())),
+        }
+    })
+}
+
+/// Compares one folder's checkpoint with the plain one in `path`.
+fn verify_one(
+    dir: &Path,
+    compressed: &Compressed,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<Verification> {
     let mut source = Source::open(path)?;
-    let compressed = match open(dir, options)? {
-        Ok(compressed) => compressed,
-        Err(damaged) => return Ok(damaged),
-    };
     let expected = compressed.fingerprint();
     let found = fingerprint_of(&source)?;
     // The weights of a quantised model may have been opened.
@@ -56,8 +68,8 @@ pub fn verify_against(
     let original = Original::of(&source);
     let is_tuned = compressed.provenance().contains_key(RECOVERY);
     let n_tuned = AtomicUsize::new(0);
-    let mut verification = check_all(dir, &compressed, progress, |shard, record| {
-        match original.compare(&compressed, shard, record)? {
+    let mut verification = check_all(dir, compressed, progress, |shard, record| {
+        match original.compare(compressed, shard, record)? {
             Ok(()) => {}
             Err(_) if is_tuned => {
                 n_tuned.fetch_add(1, Ordering::Relaxed);

@@ -66,6 +66,11 @@ impl Compressed {
         })
     }
 
+    /// The tables of its shards.
+    pub(super) fn tables(&self) -> impl Iterator<Item = &ShardMetadata> {
+        self.shards.iter().map(CompressedShard::metadata)
+    }
+
     /// Decodes one tensor.
     pub(crate) fn decode<'a>(
         &'a self,

@@ -7,13 +7,15 @@ use nwc_format::{
     DType, Header, INDEX_FILE_NAME, Limits, ModelIndex, PlainWriter, plain_header_bytes,
 };
 
+use super::below::{each_checkpoint, listed};
 use super::compressed::{Compressed, CompressedShard, elems, n_elems};
 use crate::folder::pipeline::{IN_FLIGHT_ELEMS, process_in_order};
-use crate::folder::{OutputDir, carry, compressed_files};
+use crate::folder::{FOLDER_SHARD, OutputDir, carry, compressed_files};
 use crate::options::{DecodeOptions, Job, Progress};
 use crate::{Error, Result};
 
-/// Decompresses the checkpoint in `dir` into the new folder `out`, an ordinary Hugging Face folder.
+/// Decompresses the checkpoint in `dir`, and those in folders below that it lists, into the new folder `out`, an ordinary
+/// Hugging Face folder.
 ///
 /// The folder appears whole or not at all. Runs on the rayon pool of the caller.
 ///
@@ -25,18 +27,37 @@ pub fn decompress(
     options: &DecodeOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let (in_dir, out_dir) = (dir.as_ref(), out.as_ref());
-    let out = OutputDir::create(out_dir)?;
+    let out = OutputDir::create(out.as_ref())?;
+    each_checkpoint(dir.as_ref(), |path| {
+        decompress_one(
+            &dir.as_ref().join(path),
+            &out.below(path)?,
+            options,
+            progress,
+        )
+    })?;
+    out.commit()
+}
+
+/// Decompresses the checkpoint of the folder itself; gives what checkpoints it lists below.
+fn decompress_one(
+    in_dir: &Path,
+    out: &OutputDir,
+    options: &DecodeOptions,
+    progress: &dyn Progress,
+) -> Result<Vec<String>> {
     let compressed = Compressed::open(in_dir, options)?;
     let n_weights = compressed.shards.iter().map(n_elems).sum();
     let job = Job::start(progress, "decompress", n_weights);
     let mut headers = Vec::new();
     for shard in &compressed.shards {
-        headers.push((
-            shard.file_name.as_str(),
-            write_shard(&compressed, shard, &out, &job)?,
-        ));
-        carry::into_plain(in_dir, shard.metadata(), &out)?;
+        carry::into_plain(in_dir, shard.metadata(), out)?;
+        if shard.file_name == FOLDER_SHARD && shard.metadata().tensors.is_empty() {
+            // It stands for no file of the original.
+            continue;
+        }
+        let header = write_shard(&compressed, shard, out, &job)?;
+        headers.push((shard.file_name.as_str(), header));
     }
     drop(job);
     let (_, index) = compressed_files(in_dir)?;
@@ -48,7 +69,7 @@ pub fn decompress(
             .map_err(|e| Error::container(&index_path, e))?;
         out.write(INDEX_FILE_NAME, &bytes)?;
     }
-    out.commit()
+    Ok(listed(compressed.tables()))
 }
 
 fn write_shard(

@@ -5,17 +5,32 @@ use std::path::Path;
 
 use nwc_format::{INDEX_FILE_NAME, Limits, ShardHeader};
 
+use super::below::{each_checkpoint, listed};
 use super::compressed::header_error;
 use crate::folder::compressed_files;
 use crate::report::Inspection;
 use crate::{Error, Result};
 
-/// Lists what the compressed checkpoint in `dir` holds, from its headers alone.
+/// Lists what the compressed checkpoint in `dir` holds, from its headers alone; with it, what those in folders below hold
+/// which it lists, each tensor's name behind its folder.
 ///
 /// # Errors
 /// [`Error`] where a header cannot be read.
 pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
-    let dir = dir.as_ref();
+    let mut folders = Vec::new();
+    each_checkpoint(dir.as_ref(), |path| {
+        let (inspection, below) = inspect_one(&dir.as_ref().join(path))?;
+        folders.push((path.to_path_buf(), inspection));
+        Ok(below)
+    })?;
+    let folders = folders
+        .iter()
+        .map(|(path, folder)| (path.as_path(), folder.clone()));
+    Ok(Inspection::joined(folders))
+}
+
+/// What is in the folder itself, and what checkpoints it lists below.
+fn inspect_one(dir: &Path) -> Result<(Inspection, Vec<String>)> {
     let (files, index) = compressed_files(dir)?;
     let mut headers = Vec::new();
     let mut total_bytes = 0;
@@ -30,10 +45,8 @@ pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
         total_bytes += metadata.len();
     }
     headers.sort_by_key(|h| h.metadata().shard_idx);
-    Ok(Inspection::new(
-        headers.iter().map(|h| h.metadata()),
-        total_bytes,
-    ))
+    let shards = || headers.iter().map(ShardHeader::metadata);
+    Ok((Inspection::new(shards(), total_bytes), listed(shards())))
 }
 
 /// The header of a shard and the length of its file.

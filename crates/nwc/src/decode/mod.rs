@@ -2,6 +2,7 @@
 
 #[cfg(feature = "encode")]
 mod against;
+mod below;
 mod checkpoint;
 mod compressed;
 mod decompress;

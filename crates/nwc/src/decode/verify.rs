@@ -1,10 +1,12 @@
 //! Checking a compressed checkpoint: digests and a full decode.
 
+use std::fs;
 use std::path::Path;
 
 use nwc_format::TensorRecord;
 use rayon::prelude::*;
 
+use super::below::{each_checkpoint, listed};
 use super::compressed::{Compressed, CompressedShard, Decoded, elems, n_elems};
 use crate::family::check_finite;
 use crate::folder::carry;
@@ -24,7 +26,8 @@ pub struct Verification {
     pub failures: Vec<Error>,
 }
 
-/// Checks every digest of the compressed checkpoint in `dir` and decodes every tensor.
+/// Checks every digest of the compressed checkpoint in `dir`, and of those in folders below that it lists, and decodes
+/// every tensor.
 ///
 /// # Errors
 /// Only where the check cannot be made: the folder cannot be read or is no compressed checkpoint.
@@ -34,17 +37,59 @@ pub fn verify(
     options: &DecodeOptions,
     progress: &dyn Progress,
 ) -> Result<Verification> {
-    let dir = dir.as_ref();
-    match open(dir, options)? {
-        Ok(compressed) => check_all(dir, &compressed, progress, |shard, record| {
-            decode_whole(&compressed, shard, record).map(drop)
-        }),
-        Err(damaged) => Ok(damaged),
-    }
+    each_verified(dir.as_ref(), options, |_, dir, compressed| {
+        check_all(dir, compressed, progress, |shard, record| {
+            decode_whole(compressed, shard, record).map(drop)
+        })
+    })
+}
+
+/// Opens the checkpoint in `dir` and those below it one after another; what `check` finds in all of them.
+///
+/// `check` gets the path relative to `dir`, and the whole path.
+pub(super) fn each_verified(
+    dir: &Path,
+    options: &DecodeOptions,
+    mut check: impl FnMut(&Path, &Path, &Compressed) -> Result<Verification>,
+) -> Result<Verification> {
+    let mut all = Verification::default();
+    each_checkpoint(dir, |path| {
+        let here = dir.join(path);
+        let (found, mut below) = match open(&here, options) {
+            Ok(Ok(compressed)) => (
+                check(path, &here, &compressed)?,
+                listed(compressed.tables()),
+            ),
+            Ok(Err(damaged)) => (damaged, Vec::new()),
+            // To the whole it is damage that a folder below holds no checkpoint any more.
+            Err(e) if !path.as_os_str().is_empty() => {
+                all.failures.push(e);
+                return Ok(Vec::new());
+            }
+            Err(e) => return Err(e),
+        };
+        let mut gone = Vec::new();
+        below.retain(|key| {
+            let Ok(path) = carry::relative(&here, key).map(|path| here.join(path)) else {
+                return true;
+            };
+            let missing = fs::metadata(&path).err();
+            let is_there = missing.is_none();
+            gone.extend(missing.map(|e| Error::io("read the folder", &path, e)));
+            is_there
+        });
+        all.failures.extend(gone);
+        all.n_tensors += found.n_tensors;
+        all.n_files += found.n_files;
+        all.n_tuned += found.n_tuned;
+        all.failures.extend(found.failures);
+        Ok(below)
+    })?;
+    Ok(all)
 }
 
 /// Opens a compressed checkpoint; damage to its headers is a finding, not an error.
-pub(super) fn open(
+fn open(
     dir: &Path,
     options: &DecodeOptions,
 ) -> Result<std::result::Result<Compressed, Verification>> {

@@ -1,26 +1,22 @@
-//! From a checkpoint folder to a compressed one: survey, plan, code, write.
+//! From a checkpoint folder to a compressed one, with the checkpoints in the folders below it.
 
 use std::path::Path;
 
-use nwc_format::QuantizationEntry;
-
 use super::hook::{LinearCoder, Recovered};
-use super::room::{About, Expected};
-use super::write::Writer;
+use super::one::{compress_folder, list_folder};
+use super::shares::Shares;
 use crate::classify::Overrides;
-use crate::decode::{Original, ReadBack, read_back};
-use crate::family::{self, Layer, Layers};
-use crate::folder::{OutputDir, Source, carry};
-use crate::options::{Cancel, CodecChoice, CompressOptions, NonFinite, Progress};
-use crate::provenance;
+use crate::folder::{Folder, OutputDir, tree};
+use crate::options::{CompressOptions, Progress};
 use crate::report::Inspection;
-use crate::survey::{Guide, Plan, Scope};
 use crate::{Error, Result};
 
-/// A size that misses what was asked for by a larger share is warned about.
-const TOLERANCE: f64 = 0.005;
-
 /// Compresses the checkpoint in `model` into the new folder `out`.
+///
+/// Folders below that hold a configuration and safetensors weights (the parts of a diffusers pipeline, the dense layer of
+/// a sentence-transformers model) are compressed too, each a checkpoint of its own with the same options: without
+/// statistics, at the rate of payload that was asked for all, and in as many bytes as a size in bytes leaves. All other
+/// files are carried along.
 ///
 /// The folder appears whole or not at all; with [`CompressOptions::dry_run`] it does not appear.
 /// Runs on the rayon pool of the caller; the bytes do not depend on its size.
@@ -71,7 +67,7 @@ fn run(
     model: &Path,
     out: &Path,
     options: &CompressOptions,
-    recover: Option<&mut Recover<'_>>,
+    mut recover: Option<&mut Recover<'_>>,
     progress: &dyn Progress,
 ) -> Result<Inspection> {
     options.check()?;
@@ -79,89 +75,83 @@ fn run(
         true => None,
         false => Some(OutputDir::create(out)?),
     };
-    let mut source = Source::open(model)?;
+    let mut folders = tree(model)?;
     if options.dequantize {
-        source.dequantize()?;
+        dequantize(&mut folders)?;
     }
-    let is_opened = options.dequantize;
+    let names = folders.iter().flat_map(Folder::tensors);
     let overrides = Overrides::new(&options.keep, &options.code)?;
-    let non_finite = match options.codec {
-        // Every bit comes back, whatever it says.
-        CodecChoice::Lossless => NonFinite::Keep,
-        _ => options.non_finite,
-    };
-    let plan = Plan::new(&source, Scope::of(options), non_finite, &overrides)?;
-    let guide = Guide::open(
-        options.statistics.as_deref(),
-        options.ablation.curvature,
-        options.ablation.feedback,
-        &plan.fingerprint,
-    )?;
-    let layers = plan
-        .coded()
-        .map(|(planned, role, shape)| Layer::new(planned, role, shape, &guide));
-    let layers = Layers::new(layers.collect(), &guide, Cancel(progress));
-    let files = carry::into_compressed(model, &source.weights, is_opened, out.as_ref())?;
-    let room = family::room(options);
-    let about = About {
-        files,
-        provenance: provenance::of(options, guide.digest(), recover.is_some()),
-    };
-    let expected = Expected::new(&plan, &about, &layers, room, recover.is_some())?;
-    let sizes = expected.sizes(&plan, options.codec.aims_at_total())?;
-    let coder = family::plan(options, &layers, sizes, progress)?;
-    let has_recovered = recover.is_some();
-    let recovered = match recover {
-        Some(recover) => {
-            let linears = LinearCoder::new(&*coder, &layers, &plan);
-            recover(&linears).map_err(Error::Recovery)?
-        }
-        None => Recovered::default(),
-    };
-    let writer = Writer {
-        plan: &plan,
-        expected: &expected,
-        coder: &*coder,
-        layers: &layers,
-        recovered: &recovered,
-        progress,
-        out: out.as_ref(),
-    };
-    let inspection = writer.write()?;
-    if let Some(missed_by) = coder.missed_by(&inspection.totals)
-        && is_off(missed_by)
-    {
-        tracing::warn!(
-            missed_by = format!("{:+.2} %", 100.0 * missed_by),
-            "the size differs from what was asked for"
-        );
-    }
-    if let Some(out) = out {
-        let bits = QuantizationEntry::hub_bits(inspection.totals.bpw_payload);
-        carry::write_config(model, &out, bits, is_opened)?;
-        let depth = match (options.verify, !has_recovered) {
-            (false, _) => ReadBack::Sample,
-            (true, true) => ReadBack::Compared(Original::of(&source)),
-            (true, false) => ReadBack::Whole,
+    overrides.check_used(names.map(|tensor| tensor.name.as_str()))?;
+    check_guided(&folders, options, recover.is_some())?;
+    let shares = Shares::new(options, &folders);
+    let mut inspections: Vec<Option<Inspection>> = folders.iter().map(|_| None).collect();
+    let mut n_spent = 0;
+    for idx in shares.order() {
+        let folder = &folders[idx];
+        let out = match &out {
+            Some(out) => Some(out.below(&folder.path)?),
+            None => None,
         };
-        read_back(&out, &depth, progress)?;
+        let inspection = match &folder.source {
+            None => list_folder(folder, out.as_ref(), progress)?,
+            Some(source) => {
+                let options = shares.options(idx, n_spent);
+                let recover = recover.take_if(|_| idx == 0);
+                compress_folder(folder, source, out.as_ref(), &options, recover, progress)?
+            }
+        };
+        n_spent += inspection.totals.total_bytes;
+        inspections[idx] = Some(inspection);
+    }
+    let paths = folders.iter().map(|folder| folder.path.as_path());
+    let all = paths.zip(inspections.into_iter().flatten());
+    let inspection = Inspection::joined(all);
+    if let Some(out) = out {
         out.commit()?;
     }
     Ok(inspection)
 }
 
-/// Whether a size that is off by this share is worth a warning.
-fn is_off(missed_by: f64) -> bool {
-    missed_by.abs() > TOLERANCE
+/// Opens the quantised weights of every folder that has some.
+fn dequantize(folders: &mut [Folder]) -> Result<()> {
+    let mut n_opened = 0;
+    for folder in &mut *folders {
+        if let Some(source) = &mut folder.source
+            && source.is_quantized()
+        {
+            source.dequantize()?;
+            folder.is_opened = true;
+            n_opened += 1;
+        }
+    }
+    let first = folders.iter_mut().find_map(|folder| folder.source.as_mut());
+    match first {
+        // There is nothing to open, which this one says.
+        Some(source) if n_opened == 0 => source.dequantize(),
+        _ => Ok(()),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_may_be_off_by_half_a_percent_either_way() {
-        assert!([0.0, 0.0049, -0.0049].iter().all(|&share| !is_off(share)));
-        assert!([0.0051, -0.0051].iter().all(|&share| is_off(share)));
+/// Statistics and recovery are of the checkpoint in the folder itself.
+fn check_guided(folders: &[Folder], options: &CompressOptions, is_recovered: bool) -> Result<()> {
+    let Some(root) = folders.first() else {
+        return Ok(());
+    };
+    let is_guided = options.statistics.is_some() || is_recovered;
+    if is_guided && root.source.is_none() {
+        return Err(Error::Argument {
+            argument: "statistics or recovery",
+            found: format!(
+                "given for {}, which has no weights but in folders below",
+                root.dir.display()
+            ),
+            allowed: "a model with weights of its own, such as one of those folders".into(),
+        });
     }
+    if is_guided {
+        for folder in folders.iter().skip(1) {
+            tracing::warn!(folder = %folder.dir.display(), "is coded without statistics, which are of the model above");
+        }
+    }
+    Ok(())
 }

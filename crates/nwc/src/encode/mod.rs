@@ -2,7 +2,9 @@
 
 mod compress;
 mod hook;
+mod one;
 mod room;
+mod shares;
 mod sink;
 mod write;
 

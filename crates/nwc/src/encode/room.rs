@@ -13,7 +13,7 @@ use crate::planes;
 use crate::survey::{Plan, Planned, Treatment};
 
 /// What goes into the header as the writer's name.
-const GENERATOR: &str = concat!("nwc ", env!("CARGO_PKG_VERSION"));
+pub(super) const GENERATOR: &str = concat!("nwc ", env!("CARGO_PKG_VERSION"));
 
 /// Bytes by which the header's entry of a packed tensor may be longer than that of the tensor itself: its role's name and
 /// a digit of its length.
@@ -27,6 +27,8 @@ const MAX_CODEC_BYTES: usize = 9_999_999;
 pub(super) struct About {
     /// Digests of carried files.
     pub(super) files: BTreeMap<String, Digest>,
+    /// Folders below that are checkpoints of their own.
+    pub(super) checkpoints: Vec<String>,
     /// How the folder came about.
     pub(super) provenance: BTreeMap<String, String>,
 }
@@ -76,6 +78,7 @@ impl Expected {
             }
             if shard_idx == 0 {
                 metadata.files.clone_from(&about.files);
+                metadata.checkpoints.clone_from(&about.checkpoints);
                 metadata.provenance.clone_from(&about.provenance);
                 metadata.codecs = (0..room.n_codecs)
                     .map(|idx| headers.codec(&codec_id(room, idx), MAX_CODEC_BYTES))

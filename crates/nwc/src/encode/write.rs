@@ -247,7 +247,7 @@ fn tuned_bytes(planned: &Planned<'_>, values: &[f32]) -> Result<Vec<u8>> {
     }
 }
 
-fn synced_len(file: &File, shown: &Path) -> Result<u64> {
+pub(super) fn synced_len(file: &File, shown: &Path) -> Result<u64> {
     file.sync_all()
         .and_then(|()| file.metadata())
         .map(|metadata| metadata.len())

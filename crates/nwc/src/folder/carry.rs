@@ -11,18 +11,16 @@ use nwc_format::{Digest, DigestBuilder, ShardMetadata, remove_quantization_text}
 use nwc_format::{QuantizationEntry, insert_quantization_text};
 
 use super::key::path_of;
-#[cfg(feature = "encode")]
-use super::listing::Listing;
 use super::output::OutputDir;
 #[cfg(feature = "encode")]
 use super::quantized::{is_of_quantizing, plain_config, quantization_of};
 #[cfg(feature = "encode")]
-use super::weights::WeightFiles;
+use super::tree::Folder;
 use super::weights::is_lfs_pointer;
 use crate::{Error, Result};
 
 /// The model's configuration, the one file that changes.
-const CONFIG_NAME: &str = "config.json";
+pub(super) const CONFIG_NAME: &str = "config.json";
 /// The key of our entry that says how opened weights were quantised.
 #[cfg(feature = "encode")]
 const OPENED_KEY: &str = "opened";
@@ -32,24 +30,27 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 #[cfg(feature = "encode")]
 const MENTIONED_BYTES: u64 = 64 << 20;
 
-/// Copies what is no weight from `dir` to `out`, sub-folders included, but for the configuration, which
-/// [`write_config`] writes; gives the digests of all by their keys. Without `out` they are only read.
+/// Copies what is no weight from `folder` to `out`, but for the configuration, which [`write_config`] writes; gives the
+/// digests of all by their keys. Without `out` they are only read.
 ///
 /// With `is_opened`, quantised weights are opened: files that describe how they were quantised are left out.
 #[cfg(feature = "encode")]
 pub(crate) fn into_compressed(
-    dir: &Path,
-    weights: &WeightFiles,
+    folder: &Folder,
     is_opened: bool,
     out: Option<&OutputDir>,
 ) -> Result<BTreeMap<String, Digest>> {
-    let listing = Listing::of(dir, None)?;
-    for note in weights.notes.iter().chain(&listing.left_out) {
+    let dir = &folder.dir;
+    for note in &folder.notes {
         tracing::warn!(folder = %dir.display(), "{note}");
     }
+    let is_weights = |name| {
+        let source = folder.source.as_ref();
+        source.is_some_and(|source| source.weights.has(name))
+    };
     let mut digests = BTreeMap::new();
-    for file in &listing.files {
-        if file.is_at_top() && file.name().is_some_and(|name| weights.has(name)) {
+    for file in &folder.files {
+        if file.is_at_top() && file.name().is_some_and(is_weights) {
             continue;
         }
         let from = dir.join(&file.path);
@@ -156,7 +157,7 @@ fn checked_config(from: &Path, digest: &Digest, version: u32) -> Result<Vec<u8>>
 }
 
 /// The path of a key, which comes from a file's header: it must not lead out of the folder.
-fn relative(dir: &Path, key: &str) -> Result<PathBuf> {
+pub(crate) fn relative(dir: &Path, key: &str) -> Result<PathBuf> {
     path_of(key).ok_or_else(|| Error::Header {
         path: dir.into(),
         detail: format!("the table lists {key}, which is no path below the folder"),

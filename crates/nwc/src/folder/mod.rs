@@ -11,6 +11,8 @@ pub(crate) mod pipeline;
 #[cfg(feature = "encode")]
 pub(crate) mod quantized;
 mod source;
+#[cfg(feature = "encode")]
+mod tree;
 mod weights;
 
 pub(crate) use mapped::MappedFile;
@@ -19,4 +21,6 @@ pub(crate) use output::OutputDir;
 pub(crate) use output::temp_file_in;
 pub use output::write_file;
 pub(crate) use source::{NWC_KEY, Source, SourceShard, SourceTensor};
-pub(crate) use weights::compressed_files;
+#[cfg(feature = "encode")]
+pub(crate) use tree::{Folder, tree};
+pub(crate) use weights::{FOLDER_SHARD, compressed_files};

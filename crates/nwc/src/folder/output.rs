@@ -11,8 +11,9 @@ use crate::{Error, Result};
 /// A folder under construction beside its final place; dropped without [`OutputDir::commit`] it vanishes.
 #[derive(Debug)]
 pub(crate) struct OutputDir {
-    /// Private; the folder itself is in it, made like any other, so that its mode follows the umask.
-    staging: TempDir,
+    /// Private; the folder itself is in it, made like any other, so that its mode follows the umask. A folder below
+    /// another has none.
+    staging: Option<TempDir>,
     folder: PathBuf,
     target: PathBuf,
 }
@@ -37,9 +38,20 @@ impl OutputDir {
         let folder = staging.path().join("folder");
         fs::create_dir(&folder).map_err(|e| Error::io("create", &folder, e))?;
         Ok(Self {
-            staging,
+            staging: Some(staging),
             folder,
             target: target.into(),
+        })
+    }
+
+    /// The folder at `path` below, relative and without `..`, which appears with this one.
+    pub(crate) fn below(&self, path: &Path) -> Result<Self> {
+        let (folder, target) = (self.file(path), self.shown(path));
+        fs::create_dir_all(&folder).map_err(|e| Error::io("create", &target, e))?;
+        Ok(Self {
+            staging: None,
+            folder,
+            target,
         })
     }
 

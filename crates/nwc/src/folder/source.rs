@@ -146,6 +146,13 @@ impl Source {
             .flat_map(|shard| shard.tensors.iter().map(move |tensor| (shard, tensor)))
     }
 
+    /// Whether weights are quantised already.
+    #[cfg(feature = "encode")]
+    pub(crate) fn is_quantized(&self) -> bool {
+        let facts = self.tensors().map(|(_, tensor)| tensor.facts());
+        !quantized::detect(facts).methods().is_empty()
+    }
+
     /// Puts plain weights of bf16 in the place of quantised ones; their scales and zero points go.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ const OTHER_WEIGHTS: [&str; 5] = [
 const FOREIGN_SUFFIXES: [&str; 8] = [
     ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".nemo",
 ];
+/// The shard of a compressed folder that has no weights itself: it only lists the folder's files and checkpoints.
+pub(crate) const FOLDER_SHARD: &str = "nwc-folder.safetensors";
 /// How every Git LFS pointer begins.
 const LFS_START: &[u8] = b"version https://git-lfs.github.com/spec/";
 

@@ -82,7 +82,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{TensorSummary, Totals};
+    use crate::report::{Sums, TensorSummary, Totals};
 
     const HOSTILE: &str = "</script><script>alert(1)</script><!-- \"'&\u{2028}\u{202e} 重み";
 
@@ -108,6 +108,7 @@ mod tests {
             files: [(HOSTILE.to_owned(), "0".repeat(64))].into(),
             provenance: [(HOSTILE.to_owned(), HOSTILE.to_owned())].into(),
             totals: Totals::default(),
+            sums: Sums::default(),
         }
     }
 

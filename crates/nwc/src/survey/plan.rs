@@ -98,7 +98,6 @@ impl<'a> Plan<'a> {
     ) -> Result<Self> {
         let tensors: Vec<_> = source.tensors().collect();
         let facts = || tensors.iter().map(|(_, tensor)| tensor.facts());
-        overrides.check_used(facts().map(|facts| facts.name))?;
         let quantized = detect(facts());
         for method in quantized.methods() {
             tracing::info!(
