@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy
 from safetensors.numpy import load_file, save_file
 
-BITS = {"dense": [2, 2.5, 3, 3.5, 4], "half": [1.5, 2, 2.5, 3, 3.5], "2of4": [1.5, 2, 2.5, 3]}
+BITS = {"dense": [2.5, 3, 3.5, 4], "half": [2, 2.5, 3], "2of4": [2, 2.5, 3]}
 
 
 def pruned(weights, kind):
@@ -73,6 +73,7 @@ def main():
                 "total_bytes": totals["total_bytes"],
                 **{key: measured[key] for key in kept},
             })
+            print(found[-1], file=sys.stderr)
     print(json.dumps(found, indent=1))
 
 

@@ -31,7 +31,7 @@ const HEADS: [&str; 5] = [
     "codec_head",
 ];
 /// Heads whose names mean something else inside a block.
-const TOP_LEVEL_HEADS: [&str; 3] = ["output", "head", "proj_out"];
+const TOP_LEVEL_HEADS: [&str; 5] = ["output", "head", "proj_out", "classifier", "score"];
 
 /// What a coded matrix is in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -171,7 +171,7 @@ pub(super) const LINEAR_ENDS: [&str; 21] = [
 ];
 
 /// Whole last parts that only linears and convolutions have.
-pub(super) const LINEARS: [&str; 36] = [
+pub(super) const LINEARS: [&str; 39] = [
     "q",
     "k",
     "v",
@@ -208,4 +208,7 @@ pub(super) const LINEARS: [&str; 36] = [
     "linear_1",
     "linear_2",
     "kv",
+    "weights_in",
+    "weights_out",
+    "reduction",
 ];
