@@ -9,11 +9,16 @@ use crate::options::{CodecChoice, CompressOptions, Embeddings, RateTarget};
 /// The entry that says that weights were tuned while the linears were coded.
 pub(crate) const RECOVERY: &str = "recovery";
 
-/// The entries for `options`, with the digest of the statistics that were used.
+/// The entry that says that a compressed checkpoint was coded anew, and what it was.
+pub(crate) const RECODED: &str = "recoded";
+
+/// The entries for `options`, with the digest of the statistics that were used and, where a compressed checkpoint was
+/// coded anew, its own entries.
 pub(crate) fn of(
     options: &CompressOptions,
     statistics: Option<Digest>,
     is_recovered: bool,
+    before: Option<&BTreeMap<String, String>>,
 ) -> BTreeMap<String, String> {
     let (codec, rate) = match &options.codec {
         CodecChoice::Lossless => ("none, lossless".into(), None),
@@ -44,13 +49,30 @@ pub(crate) fn of(
         ("dequantized", options.dequantize.then(|| "yes".into())),
         (
             RECOVERY,
-            is_recovered.then(|| "weights were tuned while linears were coded".into()),
+            is_recovered
+                .then(|| "weights were tuned while linears were coded".into())
+                .or_else(|| before?.get(RECOVERY).cloned()),
         ),
+        (RECODED, before.map(earlier)),
     ];
     entries
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value?)))
         .collect()
+}
+
+/// What a checkpoint was before, in one line.
+fn earlier(entries: &BTreeMap<String, String>) -> String {
+    let told = ["codec", "rate", RECODED].map(|key| entries.get(key).map(String::as_str));
+    let told: Vec<&str> = told.into_iter().flatten().collect();
+    match told.is_empty() {
+        true => "from a compressed checkpoint".into(),
+        // A chain of many stays within what an entry may hold.
+        false => format!("from {}", told.join(", "))
+            .chars()
+            .take(1000)
+            .collect(),
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +82,7 @@ mod tests {
     #[test]
     fn only_what_was_done_is_said() {
         let mut options = CompressOptions::new(CodecChoice::bits(3.5));
-        let plain = of(&options, None, false);
+        let plain = of(&options, None, false, None);
         let expected = [
             ("codec", "trellis with 8 states"),
             ("rate", "3.5 bits per parameter in all"),
@@ -69,9 +91,15 @@ mod tests {
         assert_eq!(plain, expected.into());
         options.embeddings = Embeddings::Keep;
         options.dequantize = true;
-        let all = of(&options, Some(Digest::of(b"s")), true);
+        let all = of(&options, Some(Digest::of(b"s")), true, None);
         let added = ["dequantized", "embeddings", RECOVERY, "statistics"];
         assert!(added.iter().all(|key| all.contains_key(*key)));
+        let again = of(&options, None, false, Some(&all));
+        assert_eq!(again[RECOVERY], all[RECOVERY]);
+        let expected = "from trellis with 8 states, 3.5 bits per parameter in all";
+        assert_eq!(again[RECODED], expected);
+        let twice = of(&options, None, false, Some(&again));
+        assert_eq!(twice[RECODED], format!("{expected}, {expected}"));
         assert_eq!(all["statistics"], Digest::of(b"s").to_string());
     }
 }

@@ -151,6 +151,25 @@ fn every_part_of_a_pipeline_is_coded_by_its_own_configuration() {
 }
 
 #[test]
+fn a_compressed_pipeline_is_coded_anew() {
+    let mut case = Case::pipeline();
+    let first = case.compress().unwrap();
+    fs::rename(case.path("original"), case.path("plain")).unwrap();
+    fs::rename(case.path("packed"), case.path("original")).unwrap();
+    case.options.codec = CodecChoice::Trellis {
+        target: RateTarget::BpwPayload(2.5),
+        n_states: 8,
+    };
+    let again = case.compress().unwrap();
+    assert_eq!(again.tensors.len(), first.tensors.len());
+    assert!(again.totals.total_bytes < first.totals.total_bytes * 4 / 5);
+    case.decompress();
+    fs::remove_dir_all(case.path("original")).unwrap();
+    fs::rename(case.path("plain"), case.path("original")).unwrap();
+    case.assert_same_files();
+}
+
+#[test]
 fn damage_to_a_part_is_found() {
     let case = Case::pipeline();
     case.compress().unwrap();

@@ -106,7 +106,8 @@ def verify(
     further from it than was recorded when they were coded, all others must be equal.
 
     Returns ``{"n_tensors", "n_files", "n_tuned", "failures"}``, where ``failures`` are messages, none for a sound
-    folder, and ``n_tuned`` counts tensors that differ from the original because recovery tuned them.
+    folder, and ``n_tuned`` counts tensors that differ from the original because recovery tuned them or a
+    compressed folder was compressed again.
     Raises :class:`NwcError` only where the check cannot be made.
     """
     return finish(_nwc.verify(path, against, threads), progress)

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &VerifyArgs, quiet: bool) -> anyhow::Result<Outcome> {
             Some(original) => {
                 let tuned = match verification.n_tuned {
                     0 => String::new(),
-                    n => format!(", {n} of which recovery tuned"),
+                    n => format!(", {n} of which recovery tuned or a second compression changed"),
                 };
                 format!(", tensors compared with {}{tuned}", original.display())
             }

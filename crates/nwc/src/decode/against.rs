@@ -12,7 +12,7 @@ use super::verify::{Verification, check_all, decode_whole, each_verified};
 use crate::family::distortion;
 use crate::folder::{OutputDir, Source, SourceShard, SourceTensor, dtype};
 use crate::options::{DecodeOptions, Progress};
-use crate::provenance::RECOVERY;
+use crate::provenance::{RECODED, RECOVERY};
 use crate::survey::fingerprint_of;
 use crate::{Error, Result, TensorError};
 
@@ -26,7 +26,8 @@ const ROUNDING: f64 = 1e-12;
 /// be no further from it than was recorded when they were coded, all others must be equal.
 ///
 /// Where the weights of a quantised model were opened, `original` is that quantised model. Where recovery tuned weights
-/// (the table's provenance says so), tensors that differ more are counted, in [`Verification::n_tuned`], and not wrong.
+/// or a compressed checkpoint was coded anew (the table's provenance says so), tensors that differ more are counted, in
+/// [`Verification::n_tuned`], and not wrong.
 ///
 /// # Errors
 /// As [`verify`](crate::verify); [`Error::OtherModel`] where `original` has another fingerprint, and what opening it
@@ -66,12 +67,13 @@ fn verify_one(
         });
     }
     let original = Original::of(&source);
-    let is_tuned = compressed.provenance().contains_key(RECOVERY);
+    let provenance = compressed.provenance();
+    let [is_tuned, is_recoded] = [RECOVERY, RECODED].map(|key| provenance.contains_key(key));
     let n_tuned = AtomicUsize::new(0);
     let mut verification = check_all(dir, compressed, progress, |shard, record| {
         match original.compare(compressed, shard, record)? {
             Ok(()) => {}
-            Err(_) if is_tuned => {
+            Err(differs) if is_tuned || (is_recoded && is_worse(&differs)) => {
                 n_tuned.fetch_add(1, Ordering::Relaxed);
             }
             Err(differs) => return Err(differs),
@@ -80,6 +82,14 @@ fn verify_one(
     })?;
     verification.n_tuned = n_tuned.into_inner();
     Ok(verification)
+}
+
+/// Whether a coded tensor is further from the original than was recorded.
+fn is_worse(error: &Error) -> bool {
+    let Error::Tensor { source, .. } = error else {
+        return false;
+    };
+    matches!(**source, TensorError::Worse { .. })
 }
 
 /// How much of what was written is read back.

@@ -8,6 +8,8 @@ mod compressed;
 mod decompress;
 mod inspect;
 mod reader;
+#[cfg(feature = "encode")]
+mod stored;
 mod verify;
 
 #[cfg(feature = "encode")]
@@ -18,4 +20,6 @@ pub use checkpoint::{Checkpoint, ShardInfo, TensorInfo};
 pub use decompress::decompress;
 pub use inspect::inspect;
 pub use reader::TensorReader;
+#[cfg(feature = "encode")]
+pub(crate) use stored::open_source;
 pub use verify::{Verification, verify};

@@ -20,7 +20,8 @@ pub struct Verification {
     pub n_tensors: usize,
     /// Carried files whose digests were checked.
     pub n_files: usize,
-    /// Tensors that differ from the original because recovery tuned them; 0 where nothing was compared.
+    /// Tensors that differ more from the original than was recorded, as recovery tuned them or a compressed checkpoint
+    /// was coded anew; 0 where nothing was compared.
     pub n_tuned: usize,
     /// Everything that is wrong; empty for a sound checkpoint.
     pub failures: Vec<Error>,

@@ -6,7 +6,8 @@ use super::hook::{LinearCoder, Recovered};
 use super::one::{compress_folder, list_folder};
 use super::shares::Shares;
 use crate::classify::Overrides;
-use crate::folder::{Folder, OutputDir, tree};
+use crate::decode::open_source;
+use crate::folder::{Folder, Open, OutputDir, Source, tree};
 use crate::options::{CompressOptions, Progress};
 use crate::report::Inspection;
 use crate::{Error, Result};
@@ -17,6 +18,8 @@ use crate::{Error, Result};
 /// a sentence-transformers model) are compressed too, each a checkpoint of its own with the same options: without
 /// statistics, at the rate of payload that was asked for all, and in as many bytes as a size in bytes leaves. All other
 /// files are carried along.
+///
+/// A compressed checkpoint is decoded and coded anew, as at a lower rate; statistics of the original apply to it.
 ///
 /// The folder appears whole or not at all; with [`CompressOptions::dry_run`] it does not appear.
 /// Runs on the rayon pool of the caller; the bytes do not depend on its size.
@@ -75,7 +78,15 @@ fn run(
         true => None,
         false => Some(OutputDir::create(out)?),
     };
-    let mut folders = tree(model)?;
+    // Below a plain checkpoint a compressed one is carried as it is.
+    let open: &Open<'_> = match Source::open(model) {
+        Err(Error::AlreadyCompressed { .. }) => {
+            tracing::warn!(folder = %model.display(), "is compressed already: what it decodes to is coded anew");
+            &open_source
+        }
+        _ => &Source::open,
+    };
+    let mut folders = tree(model, open)?;
     if options.dequantize {
         dequantize(&mut folders)?;
     }

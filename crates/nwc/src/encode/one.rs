@@ -50,7 +50,12 @@ pub(super) fn compress_folder(
     let about = About {
         files: carry::into_compressed(folder, is_opened, out)?,
         checkpoints: folder.below.clone(),
-        provenance: provenance::of(options, guide.digest(), recover.is_some()),
+        provenance: provenance::of(
+            options,
+            guide.digest(),
+            recover.is_some(),
+            source.before.as_ref().map(|before| &before.provenance),
+        ),
     };
     let room = family::room(options);
     let expected = Expected::new(&plan, &about, &layers, room, recover.is_some())?;

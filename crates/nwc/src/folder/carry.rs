@@ -84,7 +84,7 @@ pub(crate) fn write_config(dir: &Path, out: &OutputDir, bits: u8, is_opened: boo
     if !from.is_file() || len(&from)? > MAX_CONFIG_BYTES {
         return Ok(());
     }
-    let mut original = read(&from)?;
+    let mut original = unmarked(read(&from)?);
     let mut extra = Vec::new();
     if is_opened {
         original = plain_config(original).0;

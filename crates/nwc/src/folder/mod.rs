@@ -20,7 +20,9 @@ pub(crate) use output::OutputDir;
 #[cfg(feature = "encode")]
 pub(crate) use output::temp_file_in;
 pub use output::write_file;
+#[cfg(feature = "encode")]
+pub(crate) use source::{Before, StoredTensors};
 pub(crate) use source::{NWC_KEY, Source, SourceShard, SourceTensor};
 #[cfg(feature = "encode")]
-pub(crate) use tree::{Folder, tree};
+pub(crate) use tree::{Folder, Open, tree};
 pub(crate) use weights::{FOLDER_SHARD, compressed_files};

@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nwc_format::{DType, Header, INDEX_FILE_NAME, Limits};
+#[cfg(feature = "encode")]
+use nwc_format::{Digest, ShardMetadata, TensorRecord};
 
 use super::mapped::MappedFile;
 #[cfg(feature = "encode")]
 use super::quantized::{self, Opened};
+#[cfg(feature = "encode")]
+use super::weights::compressed_files;
 use super::weights::{WeightFiles, check_no_lfs_pointer};
 #[cfg(feature = "encode")]
 use crate::classify::Facts;
@@ -36,6 +40,26 @@ enum Place {
     /// Quantised tensors, which [`Source::dequantize`] put it in the place of.
     #[cfg(feature = "encode")]
     Opened(Box<Opened>),
+    /// A compressed checkpoint.
+    #[cfg(feature = "encode")]
+    Stored(Arc<dyn StoredTensors>),
+}
+
+/// Tensors that have to be decoded.
+#[cfg(feature = "encode")]
+pub(crate) trait StoredTensors: std::fmt::Debug + Send + Sync {
+    /// The bytes of the tensor `name`, in its own dtype.
+    fn bytes(&self, name: &str) -> Result<Vec<u8>>;
+}
+
+/// What a compressed checkpoint says of itself.
+#[cfg(feature = "encode")]
+#[derive(Debug, Clone)]
+pub(crate) struct Before {
+    /// Fingerprint of the model that was compressed.
+    pub(crate) fingerprint: Digest,
+    /// How it came about.
+    pub(crate) provenance: BTreeMap<String, String>,
 }
 
 impl SourceTensor {
@@ -90,6 +114,8 @@ impl SourceShard {
                 .bytes()
                 .map(Cow::Owned)
                 .map_err(|e| Error::tensor(self.path(), &tensor.name, e)),
+            #[cfg(feature = "encode")]
+            Place::Stored(stored) => stored.bytes(&tensor.name).map(Cow::Owned),
         }
     }
 
@@ -99,6 +125,8 @@ impl SourceShard {
             Place::File(range) => self.file.forget(range.clone()),
             #[cfg(feature = "encode")]
             Place::Opened(opened) => opened.forget(),
+            #[cfg(feature = "encode")]
+            Place::Stored(_) => {}
         }
     }
 }
@@ -110,6 +138,9 @@ pub(crate) struct Source {
     pub(crate) shards: Vec<SourceShard>,
     /// Which files hold the weights.
     pub(crate) weights: WeightFiles,
+    /// What is known of it where it is a compressed one.
+    #[cfg(feature = "encode")]
+    pub(crate) before: Option<Before>,
 }
 
 impl Source {
@@ -133,10 +164,53 @@ impl Source {
             dir: dir.into(),
             shards,
             weights,
+            #[cfg(feature = "encode")]
+            before: None,
         };
         source.settle_overlays();
         source.check_index()?;
         Ok(source)
+    }
+
+    /// The compressed checkpoint in `dir`, whose shards with their tables are `shards`, decoded by `stored`.
+    ///
+    /// # Errors
+    /// [`Error::NotACheckpoint`] where it holds no tensors, [`Error::Io`].
+    #[cfg(feature = "encode")]
+    pub(crate) fn stored(
+        dir: &Path,
+        shards: Vec<(String, ShardMetadata)>,
+        before: Before,
+        stored: &Arc<dyn StoredTensors>,
+    ) -> Result<Self> {
+        if shards.iter().all(|(_, table)| table.tensors.is_empty()) {
+            return Err(Error::NotACheckpoint { path: dir.into() });
+        }
+        let (files, index) = compressed_files(dir)?;
+        let shard = |(file_name, table): (String, ShardMetadata)| {
+            let tensor = |record: TensorRecord| SourceTensor {
+                name: record.name,
+                dtype: record.dtype,
+                shape: record.shape,
+                place: Place::Stored(Arc::clone(stored)),
+            };
+            Ok(SourceShard {
+                file: Arc::new(MappedFile::open(&dir.join(&file_name))?),
+                file_name,
+                tensors: table.tensors.into_iter().map(tensor).collect(),
+                metadata: table.extra,
+            })
+        };
+        Ok(Self {
+            dir: dir.into(),
+            shards: shards.into_iter().map(shard).collect::<Result<_>>()?,
+            weights: WeightFiles {
+                files,
+                index,
+                notes: Vec::new(),
+            },
+            before: Some(before),
+        })
     }
 
     /// All tensors with the shard that holds them.

@@ -7,6 +7,7 @@ use super::carry::CONFIG_NAME;
 use super::key::key_of;
 use super::listing::{ListedFile, Listing};
 use super::source::{Source, SourceTensor, is_shard_name};
+use super::weights::FOLDER_SHARD;
 use crate::{Error, Result};
 
 /// One folder of a [`tree`]: the weights in it and the files that go with them.
@@ -42,15 +43,23 @@ impl Folder {
     }
 }
 
-/// Lists `root` with all that is below and opens every checkpoint in it: first that of `root`, then those of folders
+/// Opens the checkpoint of a folder.
+pub(crate) type Open<'o> = dyn Fn(&Path) -> Result<Source> + 'o;
+
+/// Lists `root` with all that is below and opens every checkpoint in it with `open`: first that of `root`, then those of folders
 /// that hold a configuration and safetensors weights (a pipeline's `unet`, a `2_Dense`).
 ///
 /// # Errors
-/// As [`Source::open`]; where `root` has no weights itself, only if no folder below has any.
-pub(crate) fn tree(root: &Path) -> Result<Vec<Folder>> {
-    let Listing { files, left_out } = Listing::of(root, None)?;
+/// What `open` returns; where `root` has no weights itself, only if no folder below has any.
+pub(crate) fn tree(root: &Path, open: &Open<'_>) -> Result<Vec<Folder>> {
+    let Listing {
+        mut files,
+        left_out,
+    } = Listing::of(root, None)?;
+    // What stands for the folder itself in a compressed one; it is written anew.
+    files.retain(|file| file.key != FOLDER_SHARD);
     let mut folders = Vec::new();
-    add(root, PathBuf::new(), files, &mut folders)?;
+    add(root, PathBuf::new(), files, open, &mut folders)?;
     if let Some(first) = folders.first_mut() {
         first.notes.extend(left_out);
     }
@@ -62,6 +71,7 @@ fn add(
     root: &Path,
     path: PathBuf,
     files: Vec<ListedFile>,
+    open: &Open<'_>,
     folders: &mut Vec<Folder>,
 ) -> Result<()> {
     let dir = root.join(&path);
@@ -71,7 +81,7 @@ fn add(
         if below.iter().any(|(_, above)| candidate.starts_with(above)) {
             continue;
         }
-        match Source::open(&dir.join(&candidate)) {
+        match open(&dir.join(&candidate)) {
             Ok(_) => below.extend(key_of(&candidate).map(|key| (key, candidate))),
             Err(Error::AlreadyCompressed { .. }) => notes.push(format!(
                 "{} is compressed already; it is carried along as it is",
@@ -97,7 +107,7 @@ fn add(
             None => own.push(file),
         }
     }
-    let source = match Source::open(&dir) {
+    let source = match open(&dir) {
         Ok(source) => Some(source),
         // With a configuration it is a model whose weights are missing.
         Err(Error::NotACheckpoint { .. } | Error::OtherWeights { .. })
@@ -119,7 +129,7 @@ fn add(
     });
     for ((_, at), mut files) in below.into_iter().zip(inside) {
         files.sort_by(|a, b| a.key.cmp(&b.key));
-        add(root, path.join(at), files, folders)?;
+        add(root, path.join(at), files, open, folders)?;
     }
     Ok(())
 }

@@ -157,7 +157,11 @@ impl<'a> Plan<'a> {
         }
         Ok(Self {
             shards,
-            fingerprint: hasher.finish(),
+            // What was compressed before is the same model still.
+            fingerprint: match &source.before {
+                Some(before) => before.fingerprint,
+                None => hasher.finish(),
+            },
             has_index: source.weights.index.is_some(),
         })
     }
