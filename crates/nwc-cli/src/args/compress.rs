@@ -9,7 +9,7 @@ use super::parse::{one_of, parse_lambda, parse_size, pretrained_lambdas};
 /// Arguments of `compress`.
 #[derive(Debug, Args)]
 pub struct CompressArgs {
-    /// Checkpoint folder with *.safetensors and config.json
+    /// Checkpoint folder with *.safetensors and config.json, or a compressed one to code at another rate
     pub model: PathBuf,
     /// Folder to create; it must not exist
     pub out: PathBuf,
