@@ -1078,6 +1078,13 @@ function showOwn() {
 }
 
 if (typeof document !== "undefined") showOwn();
+
+// The lists of crates/nwc/src/role.rs.
+const EMBEDDINGS = new Set(["embed_tokens", "wte", "wpe", "word_embeddings", "word_embedding", "position_embeddings", "token_type_embeddings", "token_embedding", "token_embeddings", "tok_embeddings", "token_embd", "tokens_embed", "embed_tokens_per_layer", "embed_in", "embeddings", "embedding", "embed", "emb", "shared"]);
+const HEADS = new Set(["lm_head", "embed_out", "unembed", "output_embeddings", "codec_head"]);
+const TOP_LEVEL_HEADS = new Set(["output", "head", "proj_out", "classifier", "score"]);
+const TOP_LEVELS = new Set(["model", "transformer", "language_model", "rwkv"]);
+
 // BLAKE3 with 256 bits, as its specification describes it: the digest of a header.
 
 const BLAKE3_IV = Uint32Array.of(
@@ -1329,32 +1336,6 @@ async function readShard(file, read, size) {
 /** Bytes an element, by the names of safetensors; the rest takes one. */
 const DTYPE_BYTES = { I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, C64: 8, F64: 8, I64: 8, U64: 8 };
 
-/** Names of embeddings and output heads, as in crates/nwc/src/role.rs. */
-const EMBEDDINGS = new Set([
-  "embed_tokens",
-  "wte",
-  "wpe",
-  "word_embeddings",
-  "word_embedding",
-  "position_embeddings",
-  "token_type_embeddings",
-  "token_embedding",
-  "token_embeddings",
-  "tok_embeddings",
-  "token_embd",
-  "tokens_embed",
-  "embed_tokens_per_layer",
-  "embed_in",
-  "embeddings",
-  "embedding",
-  "embed",
-  "emb",
-  "shared",
-]);
-const HEADS = new Set(["lm_head", "embed_out", "unembed", "output_embeddings", "codec_head"]);
-const TOP_LEVEL_HEADS = new Set(["output", "head", "proj_out"]);
-const TOP_LEVELS = new Set(["model", "transformer", "language_model", "rwkv"]);
-
 /** Whether the matrix is a linear layer within a block. */
 function isLinear(name) {
   const stem = name.endsWith(".weight") ? name.slice(0, -".weight".length) : name;
@@ -1365,8 +1346,8 @@ function isLinear(name) {
   return !isHead && !EMBEDDINGS.has(last);
 }
 
-/** How a record says that its tensor is stored: words, codec and parameters. */
-function codingOfRecord({ coding }) {
+/** How a record says that its tensor is stored: words, codec and parameters; names are those of the folder `prefix`. */
+function codingOfRecord({ coding }, prefix) {
   if (coding === "raw" || coding === "lossless") return { coding: "lossless", codec: null, parameters: {} };
   if (coding?.coded) {
     return {
@@ -1376,17 +1357,17 @@ function codingOfRecord({ coding }) {
     };
   }
   if (coding?.packed) return { coding: "packed", codec: null, parameters: {} };
-  if (coding?.tied_to) return { coding: `tied to ${coding.tied_to.name}`, codec: null, parameters: {} };
+  if (coding?.tied_to) return { coding: `tied to ${prefix}${coding.tied_to.name}`, codec: null, parameters: {} };
   throw new ViewerError(`tensor ${visible(coding)}: a coding that this page does not know`);
 }
 
-function summaryOf(record) {
+function summaryOf(record, prefix) {
   const nWeights = record.shape.reduce((product, n) => product * n, 1);
   const nBytes = (record.sections ?? []).reduce((sum, [, bytes]) => sum + bytes, 0);
-  const { coding, codec, parameters } = codingOfRecord(record);
+  const { coding, codec, parameters } = codingOfRecord(record, prefix);
   const perWeight = (bits) => bits / Math.max(nWeights, 1);
   return {
-    name: record.name,
+    name: prefix + record.name,
     shape: record.shape,
     dtype: record.dtype,
     coding,
@@ -1472,41 +1453,59 @@ function checkSet(shards) {
   });
 }
 
-/** The inspection of the shards `{file, table, nBytes}`; the index takes `indexBytes`. */
-function inspectionOf(shards, indexBytes) {
-  shards.sort((a, b) => a.table.shard_idx - b.table.shard_idx);
-  checkSet(shards);
-  const tables = shards.map(({ table }) => table);
-  const records = tables.flatMap((table) => table.tensors);
-  const summaries = records.map(summaryOf);
-  const codecBytes = tables.flatMap((table) => table.codecs).reduce((sum, codec) => sum + codec.bytes, 0);
-  const totalBytes = shards.reduce((sum, { nBytes }) => sum + nBytes, indexBytes);
+/** The inspection of `folders`, each `{prefix, shards, indexBytes}` with its shards `{file, table, nBytes}`; the first is the root. */
+function inspectionOf(folders) {
+  const [records, summaries, codecs] = [[], [], []];
+  // As lists: a name may be __proto__.
+  const [files, provenance] = [[], []];
+  let totalBytes = 0;
+  for (const { prefix, shards, indexBytes } of folders) {
+    shards.sort((a, b) => a.table.shard_idx - b.table.shard_idx);
+    checkSet(shards);
+    totalBytes += shards.reduce((sum, { nBytes }) => sum + nBytes, indexBytes);
+    for (const { table } of shards) {
+      records.push(...table.tensors);
+      for (const record of table.tensors) summaries.push(summaryOf(record, prefix));
+      codecs.push(...table.codecs);
+      for (const [path, digest] of Object.entries(table.files ?? {})) files.push([prefix + path, digest]);
+      if (prefix === "") provenance.push(...Object.entries(table.provenance ?? {}));
+    }
+  }
+  const { version, generator, fingerprint } = folders[0].shards[0].table;
+  const codecBytes = codecs.reduce((sum, codec) => sum + codec.bytes, 0);
   return {
-    format_version: tables[0].version,
-    generator: tables[0].generator,
-    fingerprint: tables[0].fingerprint,
+    format_version: version,
+    generator,
+    fingerprint,
     tensors: summaries,
-    files: Object.fromEntries(tables.flatMap((table) => Object.entries(table.files ?? {}))),
-    provenance: Object.fromEntries(tables.flatMap((table) => Object.entries(table.provenance ?? {}))),
+    files: Object.fromEntries(files),
+    provenance: Object.fromEntries(provenance),
     totals: totalsOf(records, summaries, codecBytes, totalBytes),
   };
 }
 // Where a checkpoint's files are: dropped or chosen files, or a folder at an address.
 
 const INDEX_FILE = "model.safetensors.index.json";
-const SINGLE_FILE = "model.safetensors";
+/** What a shard without an index is called: a model's, a pipeline part's, and that of a folder without weights. */
+const SINGLE_FILES = ["model.safetensors", "diffusion_pytorch_model.safetensors", "nwc-folder.safetensors"];
+/** More checkpoints than this in the folders below are no pipeline. */
+const MAX_CHECKPOINTS = 256;
 const SUFFIX = ".safetensors";
 
-/** Files by name; only the bytes that are asked for are read. */
-function fileSource(files) {
+/** Files by path, those of the folder `prefix`; only the bytes that are asked for are read. */
+function fileSource(files, prefix = "") {
+  const at = (name) => files.get(prefix + name);
+  const inside = () => [...files.keys()].filter((path) => path.startsWith(prefix)).map((path) => path.slice(prefix.length));
   return {
-    names: () => [...files.keys()].filter((name) => name.endsWith(SUFFIX)).sort(),
-    text: async (name) => (files.has(name) ? files.get(name).text() : null),
-    size: (name) => files.get(name)?.size ?? null,
+    lists: true,
+    names: async () => inside().filter((name) => name.endsWith(SUFFIX) && !name.includes("/")).sort(),
+    text: async (name) => at(name)?.text() ?? null,
+    size: (name) => at(name)?.size ?? null,
     read: async (name, from, to) => {
-      if (!files.has(name)) refuse(name, "the index names this file, and it is not there");
-      return new Uint8Array(await files.get(name).slice(from, to).arrayBuffer());
+      if (!at(name)) refuse(name, "the index names this file, and it is not there");
+      return new Uint8Array(await at(name).slice(from, to).arrayBuffer());
     },
+    below: (path) => fileSource(files, `${prefix}${path}/`),
   };
 }
 
@@ -1560,7 +1559,12 @@ async function partOf(response, from, to) {
 function urlSource(folder) {
   const at = (name) => new URL(encodeURIComponent(name), folder);
   return {
-    names: () => null,
+    lists: false,
+    // A server lists nothing: without an index there is one shard.
+    names: async () => {
+      for (const name of SINGLE_FILES) if ((await fetched(at(name), 0, 1)) !== null) return [name];
+      throw new ViewerError(`${visible(at(SINGLE_FILES[0]))}: there is no such file`);
+    },
     text: async (name) => (await fetched(at(name)))?.text() ?? null,
     size: () => null,
     read: async (name, from, to) => {
@@ -1569,6 +1573,7 @@ function urlSource(folder) {
       if (response === null) throw new ViewerError(`${visible(at(name))}: there is no such file`);
       return partOf(response, from, to);
     },
+    below: (path) => urlSource(new URL(`${path.split("/").map(encodeURIComponent).join("/")}/`, folder)),
   };
 }
 
@@ -1585,60 +1590,96 @@ function filesOfIndex(text) {
   return files;
 }
 
-/** Inspects a checkpoint from the headers of its shards alone; `say` hears how far it is. */
-async function inspect(source, say = () => {}) {
+/** The shards of one folder, `prefix` in messages, and the bytes of its index. */
+async function folderOf(source, prefix, say) {
   const index = await source.text(INDEX_FILE);
   const listed = index === null ? [] : filesOfIndex(index);
-  const present = source.names();
-  const files = [...new Set([...listed, ...(present ?? (listed.length > 0 ? [] : [SINGLE_FILE]))])];
+  const present = listed.length > 0 && !source.lists ? [] : await source.names();
+  const files = [...new Set([...listed, ...present])];
   const shards = [];
   for (const [idx, file] of files.entries()) {
-    say(`Reading the header of ${visible(file)}, ${idx + 1} of ${files.length}`);
+    say(`Reading the header of ${visible(prefix + file)}, ${idx + 1} of ${files.length}`);
     const read = async (from, to) => {
       const bytes = await source.read(file, from, to);
-      if (bytes.length !== to - from) refuse(file, `ends after ${from + bytes.length} bytes, within its header`);
+      if (bytes.length !== to - from) refuse(prefix + file, `ends after ${from + bytes.length} bytes, within its header`);
       return bytes;
     };
-    const shard = await readShard(file, read, source.size(file));
-    if (shard !== null) shards.push({ file, ...shard });
+    const shard = await readShard(prefix + file, read, source.size(file));
+    if (shard !== null) shards.push({ file: prefix + file, ...shard });
   }
-  if (files.length === 0) throw new ViewerError("There is no .safetensors file in this folder.");
+  if (files.length === 0) throw new ViewerError(`There is no .safetensors file in ${prefix === "" ? "this folder" : visible(prefix)}.`);
   if (shards.length === 0)
-    throw new ViewerError(`${visible(files[0])} is an ordinary safetensors file: not compressed by nwc.`);
-  return inspectionOf(shards, index === null ? 0 : new TextEncoder().encode(index).length);
+    throw new ViewerError(`${visible(prefix + files[0])} is an ordinary safetensors file: not compressed by nwc.`);
+  return { prefix, shards, indexBytes: index === null ? 0 : new TextEncoder().encode(index).length };
+}
+
+/** The checkpoints that a folder lists below itself; they must be plain paths. */
+function checkpointsOf({ shards }) {
+  const isPlain = (path) =>
+    typeof path === "string" && !/[\\:]/.test(path) && path.split("/").every((part) => !["", ".", ".."].includes(part));
+  return shards.flatMap(({ file, table }) => {
+    const paths = table.checkpoints ?? [];
+    for (const path of paths) if (!isPlain(path)) refuse(file, `${visible(path)} is no path below the folder`);
+    return paths;
+  });
+}
+
+/** Inspects a checkpoint, and those in folders below, from the headers of the shards; `say` hears how far it is. */
+async function inspect(source, say = () => {}) {
+  const folders = [];
+  const next = [["", source]];
+  while (next.length > 0) {
+    const [prefix, at] = next.shift();
+    const folder = await folderOf(at, prefix, say);
+    folders.push(folder);
+    const below = checkpointsOf(folder).map((path) => [`${prefix}${path}/`, at.below(path)]);
+    next.unshift(...below);
+    if (folders.length + next.length > MAX_CHECKPOINTS)
+      throw new ViewerError(`More than ${MAX_CHECKPOINTS} checkpoints lie below this folder.`);
+  }
+  return inspectionOf(folders);
 }
 // The viewer's own part: a folder that is dropped or chosen, or an address.
 
-/** The files at the top of a dropped folder, or the dropped files; with the folder's name. */
+/** Folders deeper than this hold no part of a pipeline. */
+const MAX_DEPTH = 8;
+
+/** All files of a dropped folder by path, or the dropped files; with the folder's name. */
 async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const folder = entries.find((entry) => entry.isDirectory);
   const title = folder?.name ?? "Dropped files";
   const files = new Map();
   const fileOf = (entry) => new Promise((done, failed) => entry.file(done, failed));
-  let found = entries;
-  if (folder) {
-    const reader = folder.createReader();
-    found = [];
+  async function entriesOf(directory) {
+    const reader = directory.createReader();
+    const found = [];
     // A reader gives some entries a call, and none when it is done.
     for (;;) {
       const some = await new Promise((done, failed) => reader.readEntries(done, failed));
-      if (some.length === 0) break;
+      if (some.length === 0) return found;
       found.push(...some);
     }
   }
-  for (const entry of found) if (entry.isFile) files.set(entry.name, await fileOf(entry));
+  async function add(found, prefix, depth) {
+    for (const entry of found) {
+      if (entry.isFile) files.set(prefix + entry.name, await fileOf(entry));
+      else if (depth < MAX_DEPTH) await add(await entriesOf(entry), `${prefix}${entry.name}/`, depth + 1);
+    }
+  }
+  if (folder) await add(await entriesOf(folder), "", 1);
+  else await add(entries, "", MAX_DEPTH);
   return { title, files };
 }
 
-/** The files at the top of a chosen folder, with the folder's name. */
+/** All files of a chosen folder by path, with the folder's name. */
 function chosenFiles(list) {
   const files = new Map();
   let title = "Chosen files";
   for (const file of list) {
     const parts = file.webkitRelativePath.split("/");
-    if (parts.length === 2) title = parts[0];
-    if (parts.length <= 2) files.set(file.name, file);
+    if (parts.length > 1) title = parts[0];
+    files.set(parts.slice(1).join("/") || file.name, file);
   }
   return { title, files };
 }

@@ -5,7 +5,7 @@ pub mod fuzzing;
 pub mod mending;
 pub mod restored;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -143,6 +143,24 @@ pub fn write_checkpoint(dir: &Path, shards: &[Vec<TestTensor>]) {
     fs::write(dir.join("config.json"), format!("{config:#}\n")).expect("the test's own folder");
     fs::write(dir.join("tokenizer.json"), "{\"version\": \"1.0\"}\n")
         .expect("the test's own folder");
+}
+
+/// Path and bytes of every file below a folder, links followed.
+pub fn files_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    fn walk(root: &Path, dir: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+        for entry in fs::read_dir(dir).expect("a folder") {
+            let path = entry.expect("a readable folder").path();
+            if path.is_dir() {
+                walk(root, &path, files);
+            } else {
+                let relative = path.strip_prefix(root).expect("below the root").into();
+                files.insert(relative, fs::read(&path).expect("a readable file"));
+            }
+        }
+    }
+    let mut files = BTreeMap::new();
+    walk(dir, dir, &mut files);
+    files
 }
 
 /// Name and bytes of every file in a folder, for comparing two folders.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nwc::{Checkpoint, CodecChoice, CompressOptions, DecodeOptions, NoProgress, RateTarget};
-use nwc_tests::{TestTensor, llama_like, write_checkpoint};
+use nwc_tests::{TestTensor, files_below, llama_like, write_checkpoint};
 use safetensors::Dtype;
 
 const TRELLIS: CodecChoice = CodecChoice::Trellis {
@@ -64,21 +64,7 @@ impl Case {
 
 /// All files below a folder but the weights of the folder itself, links followed.
 fn carried(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    fn walk(root: &Path, dir: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(root, &path, files);
-            } else {
-                files.insert(
-                    path.strip_prefix(root).unwrap().into(),
-                    fs::read(&path).unwrap(),
-                );
-            }
-        }
-    }
-    let mut files = BTreeMap::new();
-    walk(dir, dir, &mut files);
+    let mut files = files_below(dir);
     files.retain(|path, _| !path.to_string_lossy().starts_with("model"));
     files
 }
@@ -105,10 +91,12 @@ fn sub_folders_adapters_links_and_names_of_any_bytes() {
     case.write("additional_chat_templates/tool use.jinja", "{{ tools }}\n");
     case.write("onnx/deep/er/model.onnx", vec![7; 3_000_000]);
     case.write(".gitattributes", "*.safetensors filter=lfs\n");
+    // Without a configuration it is no checkpoint.
     write_checkpoint(
-        &case.path("original/2_Dense"),
+        &case.path("original/extra"),
         &[vec![gaussian("linear.weight", &[64, 64])]],
     );
+    fs::remove_file(case.path("original/extra/config.json")).unwrap();
     write_checkpoint(
         &case.path("adapter"),
         &[vec![gaussian("q.lora_A.weight", &[8, 512])]],

@@ -39,6 +39,19 @@ fn checkpoints() -> tempfile::TempDir {
     fs::write(path("plain").join("notes.txt"), "kept").unwrap();
     let options = CompressOptions::new(CodecChoice::bits(5.0));
     nwc::compress(path("plain"), path("sharded"), &options, &NoProgress).unwrap();
+    // Folders of several checkpoints: one without weights at the top, one inside another.
+    let parts = path("parts");
+    write_checkpoint(&parts.join("unet"), &[llama_like()]);
+    let (from, to) = ("model.safetensors", "diffusion_pytorch_model.safetensors");
+    fs::rename(parts.join("unet").join(from), parts.join("unet").join(to)).unwrap();
+    write_checkpoint(&parts.join("text encoder"), &[llama_like()]);
+    let tied = [
+        TestTensor::gaussian("a.weight", &[96, 64], Dtype::BF16, 6),
+        TestTensor::gaussian("b.weight", &[96, 64], Dtype::BF16, 6),
+    ];
+    write_checkpoint(&parts.join("unet/inner"), &[tied.to_vec(), llama_like()]);
+    fs::write(parts.join("model_index.json"), "{}").unwrap();
+    nwc::compress(&parts, path("pipeline"), &options, &NoProgress).unwrap();
     for (name, at) in [("damaged", 300), ("longer", 0)] {
         fs::create_dir(path(name)).unwrap();
         let file = "model.safetensors";
@@ -120,7 +133,12 @@ fn the_viewer_reads_what_inspect_reads() {
             ranges,
         )
     };
-    let good = ["models/sharded", "v1/trellis", "v1/neural"];
+    let good = [
+        "models/sharded",
+        "models/pipeline",
+        "v1/trellis",
+        "v1/neural",
+    ];
     let bad = [
         ("models/plain", "not compressed by nwc"),
         ("models/nowhere", "there is no such file"),

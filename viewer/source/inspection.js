@@ -3,32 +3,6 @@
 /** Bytes an element, by the names of safetensors; the rest takes one. */
 const DTYPE_BYTES = { I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, C64: 8, F64: 8, I64: 8, U64: 8 };
 
-/** Names of embeddings and output heads, as in crates/nwc/src/role.rs. */
-const EMBEDDINGS = new Set([
-  "embed_tokens",
-  "wte",
-  "wpe",
-  "word_embeddings",
-  "word_embedding",
-  "position_embeddings",
-  "token_type_embeddings",
-  "token_embedding",
-  "token_embeddings",
-  "tok_embeddings",
-  "token_embd",
-  "tokens_embed",
-  "embed_tokens_per_layer",
-  "embed_in",
-  "embeddings",
-  "embedding",
-  "embed",
-  "emb",
-  "shared",
-]);
-const HEADS = new Set(["lm_head", "embed_out", "unembed", "output_embeddings", "codec_head"]);
-const TOP_LEVEL_HEADS = new Set(["output", "head", "proj_out"]);
-const TOP_LEVELS = new Set(["model", "transformer", "language_model", "rwkv"]);
-
 /** Whether the matrix is a linear layer within a block. */
 function isLinear(name) {
   const stem = name.endsWith(".weight") ? name.slice(0, -".weight".length) : name;
@@ -39,8 +13,8 @@ function isLinear(name) {
   return !isHead && !EMBEDDINGS.has(last);
 }
 
-/** How a record says that its tensor is stored: words, codec and parameters. */
-function codingOfRecord({ coding }) {
+/** How a record says that its tensor is stored: words, codec and parameters; names are those of the folder `prefix`. */
+function codingOfRecord({ coding }, prefix) {
   if (coding === "raw" || coding === "lossless") return { coding: "lossless", codec: null, parameters: {} };
   if (coding?.coded) {
     return {
@@ -50,17 +24,17 @@ function codingOfRecord({ coding }) {
     };
   }
   if (coding?.packed) return { coding: "packed", codec: null, parameters: {} };
-  if (coding?.tied_to) return { coding: `tied to ${coding.tied_to.name}`, codec: null, parameters: {} };
+  if (coding?.tied_to) return { coding: `tied to ${prefix}${coding.tied_to.name}`, codec: null, parameters: {} };
   throw new ViewerError(`tensor ${visible(coding)}: a coding that this page does not know`);
 }
 
-function summaryOf(record) {
+function summaryOf(record, prefix) {
   const nWeights = record.shape.reduce((product, n) => product * n, 1);
   const nBytes = (record.sections ?? []).reduce((sum, [, bytes]) => sum + bytes, 0);
-  const { coding, codec, parameters } = codingOfRecord(record);
+  const { coding, codec, parameters } = codingOfRecord(record, prefix);
   const perWeight = (bits) => bits / Math.max(nWeights, 1);
   return {
-    name: record.name,
+    name: prefix + record.name,
     shape: record.shape,
     dtype: record.dtype,
     coding,
@@ -146,22 +120,33 @@ function checkSet(shards) {
   });
 }
 
-/** The inspection of the shards `{file, table, nBytes}`; the index takes `indexBytes`. */
-function inspectionOf(shards, indexBytes) {
-  shards.sort((a, b) => a.table.shard_idx - b.table.shard_idx);
-  checkSet(shards);
-  const tables = shards.map(({ table }) => table);
-  const records = tables.flatMap((table) => table.tensors);
-  const summaries = records.map(summaryOf);
-  const codecBytes = tables.flatMap((table) => table.codecs).reduce((sum, codec) => sum + codec.bytes, 0);
-  const totalBytes = shards.reduce((sum, { nBytes }) => sum + nBytes, indexBytes);
+/** The inspection of `folders`, each `{prefix, shards, indexBytes}` with its shards `{file, table, nBytes}`; the first is the root. */
+function inspectionOf(folders) {
+  const [records, summaries, codecs] = [[], [], []];
+  // As lists: a name may be __proto__.
+  const [files, provenance] = [[], []];
+  let totalBytes = 0;
+  for (const { prefix, shards, indexBytes } of folders) {
+    shards.sort((a, b) => a.table.shard_idx - b.table.shard_idx);
+    checkSet(shards);
+    totalBytes += shards.reduce((sum, { nBytes }) => sum + nBytes, indexBytes);
+    for (const { table } of shards) {
+      records.push(...table.tensors);
+      for (const record of table.tensors) summaries.push(summaryOf(record, prefix));
+      codecs.push(...table.codecs);
+      for (const [path, digest] of Object.entries(table.files ?? {})) files.push([prefix + path, digest]);
+      if (prefix === "") provenance.push(...Object.entries(table.provenance ?? {}));
+    }
+  }
+  const { version, generator, fingerprint } = folders[0].shards[0].table;
+  const codecBytes = codecs.reduce((sum, codec) => sum + codec.bytes, 0);
   return {
-    format_version: tables[0].version,
-    generator: tables[0].generator,
-    fingerprint: tables[0].fingerprint,
+    format_version: version,
+    generator,
+    fingerprint,
     tensors: summaries,
-    files: Object.fromEntries(tables.flatMap((table) => Object.entries(table.files ?? {}))),
-    provenance: Object.fromEntries(tables.flatMap((table) => Object.entries(table.provenance ?? {}))),
+    files: Object.fromEntries(files),
+    provenance: Object.fromEntries(provenance),
     totals: totalsOf(records, summaries, codecBytes, totalBytes),
   };
 }

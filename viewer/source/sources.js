@@ -1,19 +1,26 @@
 // Where a checkpoint's files are: dropped or chosen files, or a folder at an address.
 
 const INDEX_FILE = "model.safetensors.index.json";
-const SINGLE_FILE = "model.safetensors";
+/** What a shard without an index is called: a model's, a pipeline part's, and that of a folder without weights. */
+const SINGLE_FILES = ["model.safetensors", "diffusion_pytorch_model.safetensors", "nwc-folder.safetensors"];
+/** More checkpoints than this in the folders below are no pipeline. */
+const MAX_CHECKPOINTS = 256;
 const SUFFIX = ".safetensors";
 
-/** Files by name; only the bytes that are asked for are read. */
-function fileSource(files) {
+/** Files by path, those of the folder `prefix`; only the bytes that are asked for are read. */
+function fileSource(files, prefix = "") {
+  const at = (name) => files.get(prefix + name);
+  const inside = () => [...files.keys()].filter((path) => path.startsWith(prefix)).map((path) => path.slice(prefix.length));
   return {
-    names: () => [...files.keys()].filter((name) => name.endsWith(SUFFIX)).sort(),
-    text: async (name) => (files.has(name) ? files.get(name).text() : null),
-    size: (name) => files.get(name)?.size ?? null,
+    lists: true,
+    names: async () => inside().filter((name) => name.endsWith(SUFFIX) && !name.includes("/")).sort(),
+    text: async (name) => at(name)?.text() ?? null,
+    size: (name) => at(name)?.size ?? null,
     read: async (name, from, to) => {
-      if (!files.has(name)) refuse(name, "the index names this file, and it is not there");
-      return new Uint8Array(await files.get(name).slice(from, to).arrayBuffer());
+      if (!at(name)) refuse(name, "the index names this file, and it is not there");
+      return new Uint8Array(await at(name).slice(from, to).arrayBuffer());
     },
+    below: (path) => fileSource(files, `${prefix}${path}/`),
   };
 }
 
@@ -67,7 +74,12 @@ async function partOf(response, from, to) {
 function urlSource(folder) {
   const at = (name) => new URL(encodeURIComponent(name), folder);
   return {
-    names: () => null,
+    lists: false,
+    // A server lists nothing: without an index there is one shard.
+    names: async () => {
+      for (const name of SINGLE_FILES) if ((await fetched(at(name), 0, 1)) !== null) return [name];
+      throw new ViewerError(`${visible(at(SINGLE_FILES[0]))}: there is no such file`);
+    },
     text: async (name) => (await fetched(at(name)))?.text() ?? null,
     size: () => null,
     read: async (name, from, to) => {
@@ -76,6 +88,7 @@ function urlSource(folder) {
       if (response === null) throw new ViewerError(`${visible(at(name))}: there is no such file`);
       return partOf(response, from, to);
     },
+    below: (path) => urlSource(new URL(`${path.split("/").map(encodeURIComponent).join("/")}/`, folder)),
   };
 }
 
@@ -92,25 +105,52 @@ function filesOfIndex(text) {
   return files;
 }
 
-/** Inspects a checkpoint from the headers of its shards alone; `say` hears how far it is. */
-async function inspect(source, say = () => {}) {
+/** The shards of one folder, `prefix` in messages, and the bytes of its index. */
+async function folderOf(source, prefix, say) {
   const index = await source.text(INDEX_FILE);
   const listed = index === null ? [] : filesOfIndex(index);
-  const present = source.names();
-  const files = [...new Set([...listed, ...(present ?? (listed.length > 0 ? [] : [SINGLE_FILE]))])];
+  const present = listed.length > 0 && !source.lists ? [] : await source.names();
+  const files = [...new Set([...listed, ...present])];
   const shards = [];
   for (const [idx, file] of files.entries()) {
-    say(`Reading the header of ${visible(file)}, ${idx + 1} of ${files.length}`);
+    say(`Reading the header of ${visible(prefix + file)}, ${idx + 1} of ${files.length}`);
     const read = async (from, to) => {
       const bytes = await source.read(file, from, to);
-      if (bytes.length !== to - from) refuse(file, `ends after ${from + bytes.length} bytes, within its header`);
+      if (bytes.length !== to - from) refuse(prefix + file, `ends after ${from + bytes.length} bytes, within its header`);
       return bytes;
     };
-    const shard = await readShard(file, read, source.size(file));
-    if (shard !== null) shards.push({ file, ...shard });
+    const shard = await readShard(prefix + file, read, source.size(file));
+    if (shard !== null) shards.push({ file: prefix + file, ...shard });
   }
-  if (files.length === 0) throw new ViewerError("There is no .safetensors file in this folder.");
+  if (files.length === 0) throw new ViewerError(`There is no .safetensors file in ${prefix === "" ? "this folder" : visible(prefix)}.`);
   if (shards.length === 0)
-    throw new ViewerError(`${visible(files[0])} is an ordinary safetensors file: not compressed by nwc.`);
-  return inspectionOf(shards, index === null ? 0 : new TextEncoder().encode(index).length);
+    throw new ViewerError(`${visible(prefix + files[0])} is an ordinary safetensors file: not compressed by nwc.`);
+  return { prefix, shards, indexBytes: index === null ? 0 : new TextEncoder().encode(index).length };
+}
+
+/** The checkpoints that a folder lists below itself; they must be plain paths. */
+function checkpointsOf({ shards }) {
+  const isPlain = (path) =>
+    typeof path === "string" && !/[\\:]/.test(path) && path.split("/").every((part) => !["", ".", ".."].includes(part));
+  return shards.flatMap(({ file, table }) => {
+    const paths = table.checkpoints ?? [];
+    for (const path of paths) if (!isPlain(path)) refuse(file, `${visible(path)} is no path below the folder`);
+    return paths;
+  });
+}
+
+/** Inspects a checkpoint, and those in folders below, from the headers of the shards; `say` hears how far it is. */
+async function inspect(source, say = () => {}) {
+  const folders = [];
+  const next = [["", source]];
+  while (next.length > 0) {
+    const [prefix, at] = next.shift();
+    const folder = await folderOf(at, prefix, say);
+    folders.push(folder);
+    const below = checkpointsOf(folder).map((path) => [`${prefix}${path}/`, at.below(path)]);
+    next.unshift(...below);
+    if (folders.length + next.length > MAX_CHECKPOINTS)
+      throw new ViewerError(`More than ${MAX_CHECKPOINTS} checkpoints lie below this folder.`);
+  }
+  return inspectionOf(folders);
 }

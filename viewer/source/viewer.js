@@ -1,35 +1,44 @@
 // The viewer's own part: a folder that is dropped or chosen, or an address.
 
-/** The files at the top of a dropped folder, or the dropped files; with the folder's name. */
+/** Folders deeper than this hold no part of a pipeline. */
+const MAX_DEPTH = 8;
+
+/** All files of a dropped folder by path, or the dropped files; with the folder's name. */
 async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const folder = entries.find((entry) => entry.isDirectory);
   const title = folder?.name ?? "Dropped files";
   const files = new Map();
   const fileOf = (entry) => new Promise((done, failed) => entry.file(done, failed));
-  let found = entries;
-  if (folder) {
-    const reader = folder.createReader();
-    found = [];
+  async function entriesOf(directory) {
+    const reader = directory.createReader();
+    const found = [];
     // A reader gives some entries a call, and none when it is done.
     for (;;) {
       const some = await new Promise((done, failed) => reader.readEntries(done, failed));
-      if (some.length === 0) break;
+      if (some.length === 0) return found;
       found.push(...some);
     }
   }
-  for (const entry of found) if (entry.isFile) files.set(entry.name, await fileOf(entry));
+  async function add(found, prefix, depth) {
+    for (const entry of found) {
+      if (entry.isFile) files.set(prefix + entry.name, await fileOf(entry));
+      else if (depth < MAX_DEPTH) await add(await entriesOf(entry), `${prefix}${entry.name}/`, depth + 1);
+    }
+  }
+  if (folder) await add(await entriesOf(folder), "", 1);
+  else await add(entries, "", MAX_DEPTH);
   return { title, files };
 }
 
-/** The files at the top of a chosen folder, with the folder's name. */
+/** All files of a chosen folder by path, with the folder's name. */
 function chosenFiles(list) {
   const files = new Map();
   let title = "Chosen files";
   for (const file of list) {
     const parts = file.webkitRelativePath.split("/");
-    if (parts.length === 2) title = parts[0];
-    if (parts.length <= 2) files.set(file.name, file);
+    if (parts.length > 1) title = parts[0];
+    files.set(parts.slice(1).join("/") || file.name, file);
   }
   return { title, files };
 }

@@ -91,7 +91,13 @@ fn require(python: &Path, dir: &Path, title: &str, requirements: &'static str) -
     let installed = dir.join(path.file_name().unwrap_or_default());
     if fs::read(&installed).ok().as_ref() != Some(&wanted) {
         let mut install = pip(python);
-        install.args(["--require-hashes", "--requirement", requirements]);
+        // The file is whole: left to resolve extras, pip takes later versions, which have no digest here.
+        install.args([
+            "--require-hashes",
+            "--no-deps",
+            "--requirement",
+            requirements,
+        ]);
         // LibTorch comes out of the wheel of torch: one download does for both.
         install.arg("--find-links").arg(fetch::wheels()?);
         workspace::step(title, &mut install)?;

@@ -64,6 +64,7 @@ fn files(root: &Path) -> Result<[(&'static str, String); 2]> {
     for name in shared_scripts(&read(SHARED, "mod.rs")?)? {
         script.push_str(&read(SHARED, &name)?);
     }
+    script.push_str(&role_lists(&read("crates/nwc/src", "role.rs")?)?);
     for name in OWN_SCRIPTS {
         script.push_str(&read(OWN, name)?);
     }
@@ -92,9 +93,51 @@ fn shared_scripts(code: &str) -> Result<Vec<String>> {
     Ok(scripts)
 }
 
+/// The lists of names by which `role.rs` tells what a matrix is, as sets of JavaScript under the same names.
+fn role_lists(code: &str) -> Result<String> {
+    let mut sets = String::from("\n// The lists of crates/nwc/src/role.rs.\n");
+    let mut n_lists = 0;
+    for declaration in code.split("\nconst ").skip(1) {
+        let (name, rest) = declaration
+            .split_once(": [&str; ")
+            .context("a list of names in role.rs")?;
+        let (_, names) = rest
+            .split_once("= [")
+            .context("a list of names in role.rs")?;
+        let (names, _) = names
+            .split_once("];")
+            .context("a list of names in role.rs")?;
+        let names: Vec<&str> = names
+            .split(',')
+            .map(str::trim)
+            .filter(|n| !n.is_empty())
+            .collect();
+        sets.push_str(&format!(
+            "const {name} = new Set([{}]);\n",
+            names.join(", ")
+        ));
+        n_lists += 1;
+    }
+    ensure!(n_lists > 0, "crates/nwc/src/role.rs has no list of names");
+    Ok(sets + "\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_names_in_another_language() {
+        let code = "\n/// A.\nconst A: [&str; 2] = [\n    \"b\",\n    \"c\",\n];\nconst D: [&str; 1] = [\"e\"];\n";
+        let found = role_lists(code).unwrap();
+        assert!(
+            found.contains("const A = new Set([\"b\", \"c\"]);"),
+            "{found}"
+        );
+        assert!(found.contains("const D = new Set([\"e\"]);"), "{found}");
+        assert!(role_lists("const A: u8 = 1;").is_err());
+        assert!(role_lists("\nconst A: u8 = 1;").is_err());
+    }
 
     #[test]
     fn the_scripts_are_those_of_the_crate() {
@@ -113,6 +156,11 @@ mod tests {
         write(SHARED, "mod.rs", "include_str!(\"a.js\")");
         write(SHARED, "a.js", "// A.\n");
         write(SHARED, "page.css", "a {}\n");
+        write(
+            "crates/nwc/src",
+            "role.rs",
+            "\nconst A: [&str; 1] = [\"b\"];\n",
+        );
         OWN_SCRIPTS.iter().for_each(|name| write(OWN, name, ""));
         write(OWN, "viewer.css", "b {}\n");
         write(

@@ -33,6 +33,9 @@ const HEADS: [&str; 5] = [
 /// Heads whose names mean something else inside a block.
 const TOP_LEVEL_HEADS: [&str; 5] = ["output", "head", "proj_out", "classifier", "score"];
 
+/// What a model's own modules may stand behind.
+const TOP_LEVELS: [&str; 4] = ["model", "transformer", "language_model", "rwkv"];
+
 /// What a coded matrix is in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
@@ -52,7 +55,7 @@ impl Role {
         let last = parts.last().copied().unwrap_or_default();
         let is_top_level = match parts.as_slice() {
             [_] => true,
-            [first, _] => matches!(*first, "model" | "transformer" | "language_model" | "rwkv"),
+            [first, _] => TOP_LEVELS.contains(first),
             _ => false,
         };
         if HEADS.contains(&last)

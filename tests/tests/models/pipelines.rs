@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nwc::{
     Checkpoint, CodecChoice, CompressOptions, DecodeOptions, Inspection, NoProgress, RateTarget,
     Verification,
 };
-use nwc_tests::{TestTensor, write_checkpoint};
+use nwc_tests::{TestTensor, files_below, write_checkpoint};
 use safetensors::Dtype;
 
 use super::table::{Expected, Table};
@@ -84,7 +84,7 @@ impl Case {
     /// The restored folder has the files of the original one, and those that are no weights are the same.
     #[track_caller]
     fn assert_same_files(&self) {
-        let [before, after] = ["original", "restored"].map(|n| files(&self.path(n)));
+        let [before, after] = ["original", "restored"].map(|n| files_below(&self.path(n)));
         let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&before), names(&after));
         for (path, bytes) in &before {
@@ -98,23 +98,6 @@ const UNET: &str = include_str!("unet.txt");
 const VAE: &str = include_str!("vae.txt");
 const CLIP: &str = include_str!("clip.txt");
 const BERT: &str = include_str!("bert.txt");
-
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    fn walk(root: &Path, dir: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(root, &path, files);
-            } else {
-                let bytes = fs::read(&path).unwrap();
-                files.insert(path.strip_prefix(root).unwrap().into(), bytes);
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(dir, dir, &mut found);
-    found
-}
 
 #[test]
 fn every_part_of_a_pipeline_is_coded_by_its_own_configuration() {

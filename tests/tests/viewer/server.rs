@@ -9,6 +9,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use nwc_tests::files_below;
+
 /// A page that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -127,7 +129,8 @@ impl Shared {
 
     /// Content type and bytes of what is at `path`: a page, a file, or the names of a folder's files as JSON.
     fn body(&self, path: &str) -> Option<(&'static str, Vec<u8>)> {
-        let path = path.strip_prefix('/')?;
+        let path = path.strip_prefix('/')?.replace("%20", " ");
+        let path = path.as_str();
         if let Some(page) = self.pages.lock().unwrap().get(path) {
             return Some(("text/html", page.clone().into_bytes()));
         }
@@ -135,9 +138,9 @@ impl Shared {
         let (_, dir) = self.folders.iter().find(|(name, _)| *name == folder)?;
         let file = dir.join(rest);
         if file.is_dir() {
-            let entries = fs::read_dir(file).ok()?.flatten();
-            let names: Vec<String> = entries
-                .filter_map(|e| e.file_name().into_string().ok())
+            let files = files_below(&file).into_keys();
+            let names: Vec<String> = files
+                .filter_map(|path| Some(path.to_str()?.replace('\\', "/")))
                 .collect();
             return Some(("application/json", serde_json::to_vec(&names).ok()?));
         }
