@@ -9,12 +9,13 @@ use xtask::workspace;
 /// Which crates of this workspace each crate may name, in every kind of dependency.
 ///
 /// A test that needs more belongs in `nwc-tests`.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("nwc-chunk", &[]),
     ("nwc-entropy", &[]),
     ("nwc-format", &[]),
     ("nwc-codec", &["nwc-chunk", "nwc-entropy"]),
     ("nwc-compensate", &["nwc-chunk"]),
+    ("nwc-hub", &[]),
     ("nwc-train", &["nwc-chunk", "nwc-entropy", "nwc-codec"]),
     (
         "nwc",
@@ -22,7 +23,10 @@ const EDGES: [(&str, &[&str]); 11] = [
     ),
     ("nwc-lm", &["nwc"]),
     ("nwc-recover", &["nwc", "nwc-lm", "nwc-train"]),
-    ("nwc-cli", &["nwc", "nwc-train", "nwc-lm", "nwc-recover"]),
+    (
+        "nwc-cli",
+        &["nwc", "nwc-hub", "nwc-train", "nwc-lm", "nwc-recover"],
+    ),
     ("xtask", &[]),
 ];
 
