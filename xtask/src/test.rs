@@ -12,6 +12,8 @@ use crate::tidy;
 /// The crates that need LibTorch, as far as they are there, and the program with everything in it.
 const TORCH_CRATES: [&str; 3] = ["nwc-train", "nwc-lm", "nwc-recover"];
 const TORCH_PROGRAM: &str = "nwc-cli";
+/// What the program takes models of a hub with.
+const HUB: &str = "nwc-cli/hub";
 
 /// Runs every step; the first that fails is the last.
 pub(crate) fn run(flags: &TestFlags) -> Result<()> {
@@ -26,6 +28,8 @@ pub(crate) fn run(flags: &TestFlags) -> Result<()> {
     let plain = |subcommand: &str| {
         let mut command = workspace::cargo();
         command.args([subcommand, "--workspace"]);
+        // What a build without it says is tested with LibTorch.
+        command.args(["--features", HUB]);
         torch_crates().for_each(|name| _ = command.args(["--exclude", name]));
         command
     };

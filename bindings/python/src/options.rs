@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nwc::{CodecChoice, CompressOptions, Embeddings, Error, NonFinite, RateTarget, Result};
+use nwc::{CodecChoice, CompressOptions, Embeddings, Error, ModelCard, NonFinite, RateTarget, Result};
 use pyo3::prelude::*;
 
 /// Keyword arguments of `compress`.
@@ -26,6 +26,8 @@ pub(crate) struct CompressArgs {
     preset: Option<String>,
     non_finite: String,
     verify: bool,
+    /// Id of the base model, empty where the card names none.
+    card: Option<String>,
     dry_run: bool,
 }
 
@@ -95,6 +97,9 @@ impl CompressArgs {
         options.code = self.code;
         options.dequantize = self.dequantize;
         options.verify = self.verify;
+        options.card = self.card.map(|base| ModelCard {
+            base_model: Some(base).filter(|base| !base.is_empty()),
+        });
         options.dry_run = self.dry_run;
         Ok(options)
     }

@@ -105,6 +105,42 @@ impl Drop for Steps {
     }
 }
 
+/// A bar over the bytes of one file after another; it is cleared when dropped.
+#[cfg(feature = "hub")]
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    bar: ProgressBar,
+}
+
+#[cfg(feature = "hub")]
+impl Transfer {
+    pub(crate) fn new(quiet: bool) -> Self {
+        let template = "{prefix} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+        let bar = match quiet {
+            true => ProgressBar::hidden(),
+            false => new_bar(template, None),
+        };
+        Self { bar }
+    }
+
+    /// Shows that `done` of the `total` bytes of `file` are there.
+    pub(crate) fn show(&self, file: &str, done: u64, total: u64) {
+        if self.bar.prefix() != file {
+            self.bar.set_prefix(file.to_owned());
+            self.bar.reset();
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+}
+
+#[cfg(feature = "hub")]
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// A bar on standard error, where indicatif draws nothing unless that is a terminal.
 fn new_bar(template: &str, len: Option<u64>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr());

@@ -317,3 +317,14 @@ fn completions_are_printed() {
     let case = Case::new();
     assert!(case.ok(&["completions", "bash"]).contains("nwc-cli"));
 }
+
+#[cfg(not(feature = "hub"))]
+#[test]
+fn an_address_needs_the_feature() {
+    let case = Case::new();
+    let said = case.fails(2, &["compress", "hf:org/model", "out"]);
+    assert!(said.contains("--features hub"), "{said}");
+    // A folder of that name is a folder.
+    fs::rename(case.path("model"), case.path("hf:model")).unwrap();
+    case.ok(&["compress", "hf:model", "out", "-q"]);
+}

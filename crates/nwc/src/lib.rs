@@ -20,6 +20,7 @@
 //! The repository's `examples/candle` hands a [`Checkpoint`] to candle's `VarBuilder` and runs the model.
 #![deny(unsafe_code)] // One file is excepted: the mapping of files in mapped.rs.
 
+mod card;
 #[cfg(feature = "encode")]
 mod classify;
 mod decode;
@@ -59,7 +60,7 @@ pub use nwc_compensate::ColumnOrder;
 pub use nwc_format::{DType, Limits};
 #[cfg(feature = "encode")]
 pub use options::{
-    Ablation, CodecChoice, CompressOptions, Curvature, Embeddings, Feedback, NonFinite,
+    Ablation, CodecChoice, CompressOptions, Curvature, Embeddings, Feedback, ModelCard, NonFinite,
     Normalization, QualityLevels, RateTarget, Steps,
 };
 pub use options::{DecodeOptions, NoProgress, Progress};

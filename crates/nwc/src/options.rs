@@ -11,7 +11,7 @@ mod progress;
 pub use ablation::{Ablation, Curvature, Feedback, Normalization, Steps};
 #[cfg(feature = "encode")]
 pub use compress::{
-    CodecChoice, CompressOptions, Embeddings, NonFinite, QualityLevels, RateTarget,
+    CodecChoice, CompressOptions, Embeddings, ModelCard, NonFinite, QualityLevels, RateTarget,
 };
 pub use decode::DecodeOptions;
 #[cfg(feature = "encode")]

@@ -47,6 +47,7 @@ def compress(
     non_finite: str = "refuse",
     threads: int | None = None,
     verify: bool = False,
+    card: bool | str = False,
     dry_run: bool = False,
     progress: Progress = None,
 ) -> Inspection:
@@ -68,7 +69,8 @@ def compress(
     them; ``dequantize`` opens FP8, MXFP4, GPTQ and AWQ weights; ``preset`` ``"paper"`` or ``None``; ``non_finite``
     ``"refuse"`` or ``"keep"``; ``threads`` the number of threads, all cores where it is ``None``; ``verify`` decodes
     all of what was written, and not a sample only, and compares it with the original before the folder appears;
-    ``dry_run`` codes all and writes nothing. ``progress`` is called with what is being done, weights done and weights
+    ``card`` writes a model card, ``README.md``, above the checkpoint's own, which decompression takes out again, and
+    names the base model where it is an id as in ``"org/model"``; ``dry_run`` codes all and writes nothing. ``progress`` is called with what is being done, weights done and weights
     in all; ``None`` shows a bar on a terminal where tqdm is installed, ``False`` none.
 
     Returns what :func:`inspect` would. Raises :class:`ArgumentError`, :class:`OutputExistsError` and others of
@@ -79,6 +81,7 @@ def compress(
         "codec": codec, "lossless": lossless, "stats": stats, "states": states, "embeddings": embeddings,
         "embedding_bits": embedding_bits, "keep": _names("keep", keep), "code": _names("code", code),
         "dequantize": dequantize, "preset": preset, "non_finite": non_finite, "verify": verify, "dry_run": dry_run,
+        "card": "" if card is True else card or None,
     }
     return read_inspection(finish_text(_nwc.compress(model, out, args, threads), progress), out)
 

@@ -100,6 +100,12 @@ pub struct CompressArgs {
     /// Number of threads [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Write a model card, README.md, above the checkpoint's own; decompress takes it out again
+    #[arg(long, conflicts_with = "dry_run")]
+    pub card: bool,
+    /// Id of the original model on a hub, for the card [default: the one of hf:org/model]
+    #[arg(long, value_name = "ORG/MODEL", requires = "card")]
+    pub base_model: Option<String>,
     /// Before the folder appears, decode all of what was written and compare it with the original; otherwise a sample of
     /// every tensor is decoded
     #[arg(long, conflicts_with = "dry_run")]

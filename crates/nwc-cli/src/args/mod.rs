@@ -47,7 +47,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Compress a Hugging Face checkpoint folder
+    /// Compress a Hugging Face checkpoint folder, or hf:org/model (needs a build with the feature hub)
     Compress(Box<CompressArgs>),
     /// Restore an ordinary Hugging Face checkpoint folder from a compressed one
     Decompress(DecompressArgs),
@@ -74,6 +74,27 @@ pub enum Command {
         /// Folder for the pages, created where it is missing; without it, the program's own page is printed
         dir: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// The folders of models that it reads, which may be on the Hub.
+    pub(crate) fn models(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Compress(args) => vec![&mut args.model],
+            Self::Decompress(args) => vec![&mut args.dir],
+            Self::Inspect(args) => vec![&mut args.dir],
+            Self::Verify(args) => std::iter::once(&mut args.dir)
+                .chain(&mut args.against)
+                .collect(),
+            Self::Train(args) => vec![&mut args.model],
+            Self::Calibrate(args) => vec![&mut args.model],
+            Self::Eval(args) => std::iter::once(&mut args.model)
+                .chain(&mut args.reference)
+                .collect(),
+            Self::Generate(args) => vec![&mut args.model],
+            Self::Completions { .. } | Self::Man { .. } => Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `compress`.
 
 use anyhow::ensure;
-use nwc::{CodecChoice, CompressOptions, Embeddings, RateTarget};
+use nwc::{CodecChoice, CompressOptions, Embeddings, ModelCard, RateTarget};
 
 use super::{compress_with_recovery, inspect, with_threads};
 use crate::args::{CompressArgs, Preset};
@@ -63,6 +63,9 @@ fn options(args: &CompressArgs) -> anyhow::Result<CompressOptions> {
     options.non_finite = args.non_finite;
     options.statistics.clone_from(&args.stats);
     options.verify = args.verify;
+    options.card = args.card.then(|| ModelCard {
+        base_model: args.base_model.clone(),
+    });
     options.dry_run = args.dry_run;
     Ok(options)
 }

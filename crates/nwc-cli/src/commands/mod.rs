@@ -2,8 +2,12 @@
 
 mod compress;
 mod decompress;
+#[cfg(feature = "hub")]
+mod hub;
 mod inspect;
 mod man;
+#[cfg(not(feature = "hub"))]
+mod no_hub;
 #[cfg(feature = "torch")]
 mod torch;
 mod verify;
@@ -14,8 +18,15 @@ use crate::args::{Cli, Command};
 use crate::outcome::{Outcome, print};
 
 /// Runs a command.
-pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
+pub(crate) fn dispatch(mut cli: Cli) -> anyhow::Result<Outcome> {
     let quiet = cli.quiet;
+    #[cfg(feature = "hub")]
+    hub::name_base_model(&mut cli.command);
+    for folder in cli.command.models() {
+        if let Some(local) = fetched(folder, quiet)? {
+            *folder = local;
+        }
+    }
     match cli.command {
         Command::Compress(args) => compress::run(&args, quiet),
         Command::Decompress(args) => decompress::run(&args, quiet),
@@ -46,6 +57,11 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Man { dir } => man::run(dir.as_deref()),
     }
 }
+
+#[cfg(feature = "hub")]
+use hub::fetched;
+#[cfg(not(feature = "hub"))]
+use no_hub::fetched;
 
 /// What stands in for the commands that need LibTorch.
 #[cfg(not(feature = "torch"))]

@@ -5,9 +5,10 @@ use std::path::Path;
 use super::hook::{LinearCoder, Recovered};
 use super::one::{compress_folder, list_folder};
 use super::shares::Shares;
+use crate::card;
 use crate::classify::Overrides;
 use crate::decode::open_source;
-use crate::folder::{Folder, Open, OutputDir, Source, tree};
+use crate::folder::{Folder, Open, OutputDir, Source, carry, tree};
 use crate::options::{CompressOptions, Progress};
 use crate::report::Inspection;
 use crate::{Error, Result};
@@ -117,10 +118,28 @@ fn run(
     let paths = folders.iter().map(|folder| folder.path.as_path());
     let all = paths.zip(inspections.into_iter().flatten());
     let inspection = Inspection::joined(all);
+    if let (Some(out), Some(about)) = (&out, &options.card) {
+        let base = about.base_model.as_deref();
+        let title = base.and_then(|id| id.rsplit('/').next()).map(str::to_owned);
+        let title = title.unwrap_or_else(|| title_of(model));
+        carry::write_card(out, |original| {
+            card::write(&title, base, &inspection, original)
+        })?;
+    }
     if let Some(out) = out {
         out.commit()?;
     }
     Ok(inspection)
+}
+
+/// What a model in a folder without further name is called.
+fn title_of(model: &Path) -> String {
+    let name = std::path::absolute(model).ok();
+    let name = name.as_deref().and_then(Path::file_name);
+    name.map_or_else(
+        || "A model".into(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// Opens the quantised weights of every folder that has some.

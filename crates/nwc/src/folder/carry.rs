@@ -13,10 +13,13 @@ use nwc_format::{QuantizationEntry, insert_quantization_text};
 use super::key::path_of;
 use super::output::OutputDir;
 #[cfg(feature = "encode")]
+use super::output::write_file;
+#[cfg(feature = "encode")]
 use super::quantized::{is_of_quantizing, plain_config, quantization_of};
 #[cfg(feature = "encode")]
 use super::tree::Folder;
 use super::weights::is_lfs_pointer;
+use crate::card::{CARD_NAME, Original};
 use crate::{Error, Result};
 
 /// The model's configuration, the one file that changes.
@@ -60,6 +63,20 @@ pub(crate) fn into_compressed(
                 false => unmarked(read(&from)?),
             };
             digests.insert(CONFIG_NAME.into(), Digest::of(&config));
+            continue;
+        }
+        if folder.source.as_ref().is_some_and(|s| s.before.is_some()) && is_card(&file.key, &from)?
+        {
+            // The card of a compressed folder is not of the model that was compressed.
+            let original = match Original::of(&read(&from)?) {
+                Original::Itself => read(&from)?,
+                Original::Below(original) => original,
+                Original::None => continue,
+            };
+            digests.insert(file.key.clone(), Digest::of(&original));
+            if let Some(out) = out {
+                out.write(&file.path, &original)?;
+            }
             continue;
         }
         if is_opened && is_of_quantizing(&file.key) {
@@ -123,6 +140,8 @@ pub(crate) fn into_plain(dir: &Path, metadata: &ShardMetadata, out: &OutputDir) 
         if is_config(key, &from)? {
             let config = checked_config(&from, digest, metadata.version)?;
             out.write(&path, &config)?;
+        } else if is_card(key, &from)? {
+            out.write(&path, &checked_card(&from, digest)?)?;
         } else {
             compare(&from, copy(&from, Some((out, &path)))?, digest)?;
         }
@@ -133,10 +152,45 @@ pub(crate) fn into_plain(dir: &Path, metadata: &ShardMetadata, out: &OutputDir) 
 /// Reads a carried file and compares its digest.
 pub(crate) fn check(dir: &Path, key: &str, digest: &Digest, version: u32) -> Result<()> {
     let from = dir.join(relative(dir, key)?);
-    match is_config(key, &from)? {
-        true => checked_config(&from, digest, version).map(drop),
-        false => compare(&from, copy(&from, None)?, digest),
+    if is_config(key, &from)? {
+        checked_config(&from, digest, version).map(drop)
+    } else if is_card(key, &from)? {
+        checked_card(&from, digest).map(drop)
+    } else {
+        compare(&from, copy(&from, None)?, digest)
     }
+}
+
+/// Puts a model card above the one of the folder at `out`, where it has one.
+#[cfg(feature = "encode")]
+pub(crate) fn write_card(
+    out: &OutputDir,
+    card: impl FnOnce(Option<&[u8]>) -> Vec<u8>,
+) -> Result<()> {
+    let here = out.file(CARD_NAME);
+    let original = match here.is_file() {
+        true => Some(read(&here)?),
+        false => None,
+    };
+    write_file(&here, &card(original.as_deref()))
+}
+
+fn is_card(key: &str, from: &Path) -> Result<bool> {
+    Ok(key == CARD_NAME && len(from)? <= MAX_CONFIG_BYTES)
+}
+
+/// The card as it was in the original folder, without ours.
+fn checked_card(from: &Path, digest: &Digest) -> Result<Vec<u8>> {
+    let stored = read(from)?;
+    if Digest::of(&stored) == *digest {
+        return Ok(stored);
+    }
+    let original = match Original::of(&stored) {
+        Original::Below(original) => original,
+        Original::Itself | Original::None => stored,
+    };
+    compare(from, Digest::of(&original), digest)?;
+    Ok(original)
 }
 
 fn is_config(key: &str, from: &Path) -> Result<bool> {

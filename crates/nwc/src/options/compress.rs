@@ -46,6 +46,8 @@ pub struct CompressOptions {
     /// Whether everything that was written is decoded and compared with the original before the folder appears, and not
     /// a sample of every tensor only. After recovery, which changes the weights, it is decoded and not compared.
     pub verify: bool,
+    /// The model card to write, a `README.md` above the checkpoint's own, which decompression gives back.
+    pub card: Option<ModelCard>,
     /// Code everything, write nothing.
     pub dry_run: bool,
     /// What a comparison changes about the method.
@@ -68,6 +70,7 @@ impl CompressOptions {
             dequantize: false,
             non_finite: NonFinite::Refuse,
             verify: false,
+            card: None,
             dry_run: false,
         }
     }
@@ -173,6 +176,13 @@ pub enum RateTarget {
     MaxKl(f64),
     /// The step itself.
     Step(f64),
+}
+
+/// What a model card says that the checkpoint does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelCard {
+    /// The id of the original model on a hub, as in `org/model`; without it no base model is named.
+    pub base_model: Option<String>,
 }
 
 /// What happens to embeddings and output head.
