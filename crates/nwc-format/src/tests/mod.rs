@@ -2,6 +2,7 @@
 
 mod damage;
 mod errors;
+mod folder_lists;
 mod golden;
 mod read_version_1;
 mod round_trip;
