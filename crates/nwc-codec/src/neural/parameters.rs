@@ -87,7 +87,7 @@ fn n_parameters(config: &CodecConfig) -> u64 {
 ///
 /// # Errors
 /// [`Error::ParameterMissing`], [`Error::ParameterUnknown`], [`Error::ParameterShape`],
-/// [`Error::ParameterNotFinite`]; [`Error::Config`] as [`parameter_shapes`].
+/// [`Error::ParameterNotFinite`]; [`Error::Config`] where its sizes are out of range.
 pub fn check_parameters(config: &CodecConfig, parameters: &Parameters) -> Result<()> {
     let shapes = parameter_shapes(config)?;
     for (name, expected) in &shapes {
