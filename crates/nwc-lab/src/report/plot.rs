@@ -171,8 +171,14 @@ fn tick(value: f64, axis: &Axis) -> String {
             .trim_end_matches('0')
             .trim_end_matches('.')
             .to_string(),
-        Scale::Log if (1e-3..1e4).contains(&value) => format!("{value}"),
-        Scale::Log => format!("{value:e}"),
+        Scale::Log => {
+            // Marks are reckoned, so that 0.3 is 0.30000000000000004: three digits count.
+            let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
+            match (1e-3..1e4).contains(&rounded) {
+                true => rounded.to_string(),
+                false => format!("{rounded:e}"),
+            }
+        }
     }
 }
 
@@ -185,6 +191,21 @@ mod tests {
     use super::super::Section;
     use super::super::tests::sample;
     use super::*;
+
+    #[test]
+    fn marks_are_short() {
+        let axis = |scale| Axis {
+            scale,
+            ..sample_plot().x
+        };
+        let (linear, log) = (axis(Scale::Linear), axis(Scale::Log));
+        let of = |value| tick(value, &log);
+        assert_eq!(of(0.1 + 0.2), "0.3");
+        assert_eq!(of(7.0 * 0.1), "0.7");
+        assert_eq!((of(1.0), of(200.0)), ("1".into(), "200".into()));
+        assert_eq!((of(3e-5), of(2e4)), ("3e-5".into(), "2e4".into()));
+        assert_eq!(tick(3.2000000000000006, &linear), "3.2");
+    }
 
     fn sample_plot() -> Plot {
         let mut plots = sample()
