@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use nwc::{CodecChoice, CompressOptions, Embeddings, Error, ModelCard, NonFinite, RateTarget, Result};
+use nwc::{
+    CodecChoice, CompressOptions, Embeddings, Error, ModelCard, NonFinite, RateTarget, Result,
+};
 use pyo3::prelude::*;
 
 /// Keyword arguments of `compress`.
@@ -46,7 +48,8 @@ impl CompressArgs {
         ];
         let n_rates = rates.iter().filter(|&&given| given).count();
         if n_rates > 1 {
-            let allowed = "one of bpw, payload_bpw, target_size, max_kl, lambda_, codec and lossless";
+            let allowed =
+                "one of bpw, payload_bpw, target_size, max_kl, lambda_, codec and lossless";
             return Err(wrong("rate", format!("given {n_rates} times"), allowed));
         }
         if is_paper && (rates[..4].contains(&true) || self.lossless) {

@@ -50,7 +50,8 @@ def test_reports(compressed, model):
     report = nwc.inspect(compressed)
     assert report["fingerprint"] == nwc.fingerprint(model)
     assert nwc.verify(compressed, progress=False) == {
-        "n_tensors": len(report["tensors"]), "n_files": nwc.verify(compressed)["n_files"], "failures": [],
+        "n_tensors": len(report["tensors"]), "n_files": nwc.verify(compressed)["n_files"], "n_tuned": 0,
+        "failures": [],
     }
 
 
@@ -148,3 +149,18 @@ def test_the_command_line(compressed, tmp_path):
     assert run("no-such-command").returncode == 2
     help_ = run("--help")
     assert help_.returncode == 0 and "compress" in help_.stdout
+
+
+def test_a_model_card(model, tmp_path):
+    nwc.compress(model, tmp_path / "a", card="org/model", progress=False)
+    assert (tmp_path / "a/README.md").read_text().startswith("---\nbase_model: org/model\n")
+    nwc.compress(model, tmp_path / "b", card=True, progress=False)
+    assert "base_model" not in (tmp_path / "b/README.md").read_text()
+    nwc.compress(model, tmp_path / "c", progress=False)
+    assert not (tmp_path / "c/README.md").exists()
+
+
+def test_from_one_rate_to_another(model, tmp_path):
+    first = nwc.compress(model, tmp_path / "a", payload_bpw=5, progress=False)
+    second = nwc.compress(tmp_path / "a", tmp_path / "b", payload_bpw=3, progress=False)
+    assert second["fingerprint"] == first["fingerprint"] and "recoded" in second["provenance"]
