@@ -107,7 +107,8 @@ def big(tmp_path_factory):
 @pytest.mark.parametrize("after", [0.3, 2.0])
 def test_ctrl_c_stops_within_a_second(big, tmp_path, after):
     code = """
-import sys, time, nwc
+import signal, sys, time, nwc
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 print("go", flush=True)
 try:
     nwc.compress(sys.argv[1], sys.argv[2], states=256, progress=False)

@@ -226,7 +226,8 @@ def test_a_missing_shard_gives_no_model(folders, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_while_loading(folders):
     code = """
-import sys, transformers, nwc.transformers
+import signal, sys, transformers, nwc.transformers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 load = getattr(transformers, sys.argv[1]).from_pretrained
 load(sys.argv[2])
 print("go", flush=True)

@@ -315,7 +315,7 @@ impl CompressedShard {
     }
 
     /// A section's bytes, digest checked.
-    fn section(&self, section: &Section) -> Result<&[u8], TensorError> {
+    pub(super) fn section(&self, section: &Section) -> Result<&[u8], TensorError> {
         Ok(self.shard.section(section)?)
     }
 }

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::compressed::Compressed;
+use nwc_format::{Coding, TensorRecord};
+
+use super::compressed::{Compressed, CompressedShard};
+use crate::family::{ZEROS, is_mask};
 use crate::folder::{Before, Source, StoredTensors, carry};
 use crate::options::DecodeOptions;
 use crate::{Error, Result};
@@ -66,18 +69,39 @@ impl Stored {
     }
 }
 
+impl Stored {
+    fn place(&self, name: &str) -> Option<(&CompressedShard, &TensorRecord)> {
+        let &(shard_idx, idx) = self.by_name.get(name)?;
+        let shard = self.compressed.shards.get(shard_idx)?;
+        Some((shard, shard.metadata().tensors.get(idx)?))
+    }
+}
+
 impl StoredTensors for Stored {
     fn bytes(&self, name: &str) -> Result<Vec<u8>> {
-        let place = self.by_name.get(name).and_then(|&(shard_idx, idx)| {
-            let shard = self.compressed.shards.get(shard_idx)?;
-            Some((shard, shard.metadata().tensors.get(idx)?))
-        });
-        match place {
+        match self.place(name) {
             Some((shard, record)) => self.compressed.bytes(shard, record),
             None => Err(Error::NoSuchTensor {
                 path: "the compressed checkpoint".into(),
                 tensor: name.into(),
             }),
+        }
+    }
+
+    fn has_own_zeros(&self, name: &str) -> bool {
+        let untied = self
+            .place(name)
+            .map(|(shard, record)| self.compressed.untied(shard, record));
+        let Some(Ok((shard, record))) = untied else {
+            return false;
+        };
+        match &record.coding {
+            Coding::Coded { .. } => record.section(ZEROS).is_some_and(|section| {
+                let bytes = shard.section(section);
+                bytes.is_ok_and(is_mask)
+            }),
+            // Its values are the original's.
+            _ => true,
         }
     }
 }

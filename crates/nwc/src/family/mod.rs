@@ -64,7 +64,7 @@ pub use pretrained::{PRETRAINED_LAMBDAS, pretrained};
 #[cfg(feature = "encode")]
 pub(crate) use scaling::{EXPONENTS, RowExponents, is_safe_rms};
 #[cfg(feature = "encode")]
-pub(crate) use zeros::{ZEROS, is_sparse, most_zeros_bytes};
+pub(crate) use zeros::{ZEROS, is_mask, is_sparse, most_zeros_bytes};
 
 /// A codec of one family, ready to decode.
 pub(crate) trait MatrixDecoder: fmt::Debug + Send + Sync {

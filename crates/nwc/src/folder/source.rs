@@ -50,6 +50,9 @@ enum Place {
 pub(crate) trait StoredTensors: std::fmt::Debug + Send + Sync {
     /// The bytes of the tensor `name`, in its own dtype.
     fn bytes(&self, name: &str) -> Result<Vec<u8>>;
+
+    /// Whether its zeros are of the model, and not of the steps that it was coded in.
+    fn has_own_zeros(&self, name: &str) -> bool;
 }
 
 /// What a compressed checkpoint says of itself.
@@ -70,6 +73,15 @@ impl SourceTensor {
             name: &self.name,
             dtype: self.dtype,
             shape: &self.shape,
+        }
+    }
+
+    /// Whether its zeros are of the model, as far as that is known.
+    #[cfg(feature = "encode")]
+    pub(crate) fn has_own_zeros(&self) -> bool {
+        match &self.place {
+            Place::Stored(stored) => stored.has_own_zeros(&self.name),
+            Place::File(_) | Place::Opened(_) => true,
         }
     }
 

@@ -222,7 +222,8 @@ fn scan(
         Treatment::Code { cols, .. } => cols,
         _ => tensor.shape.last().copied().unwrap_or(1),
     };
-    let values = Values::scan(tensor.dtype, cols, &bytes);
+    let mut values = Values::scan(tensor.dtype, cols, &bytes);
+    values.is_sparse &= tensor.has_own_zeros();
     shard.forget(tensor);
     if let (Some((element_idx, value)), NonFinite::Refuse) = (values.first_non_finite, non_finite) {
         return Err(Error::NonFinite {

@@ -34,6 +34,12 @@ pub(crate) fn is_sparse(n_zeros: usize, of: usize) -> bool {
     n_zeros as f64 > 0.03 * of as f64
 }
 
+/// Whether the section with these bytes is a mask.
+#[cfg(feature = "encode")]
+pub(crate) fn is_mask(section: &[u8]) -> bool {
+    section.first() == Some(&MASK)
+}
+
 /// The section that stores `lanes`.
 #[cfg(feature = "encode")]
 pub(super) fn lanes_section(lanes: &ZeroLanes) -> NewSection {
