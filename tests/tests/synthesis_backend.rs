@@ -105,7 +105,13 @@ fn the_backend_does_every_synthesis_and_nothing_else() {
     .unwrap();
     let backend = Arc::new(Watching::default());
     let options = DecodeOptions::on(backend.clone());
-    nwc::decompress(packed("neural"), &there, &options, &NoProgress).unwrap();
+    // Of two threads that want a codec at once, neither waits for the other: both may load it.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    pool.install(|| nwc::decompress(packed("neural"), &there, &options, &NoProgress))
+        .unwrap();
     assert_eq!(folder_bytes(&here), folder_bytes(&there));
     let n_loaded = backend.n_loaded.load(Ordering::Relaxed);
     assert_eq!(n_loaded, 2, "the file's two codecs, once each");
